@@ -1,0 +1,2 @@
+//! Placeholder head; see Cargo.toml.
+#![forbid(unsafe_code)]
