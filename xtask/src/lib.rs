@@ -1,0 +1,58 @@
+//! Every chore of the project, one verb each: `cargo xtask VERB`.
+//!
+//! The binary parses the command line; this library does the work, so that the end-to-end tests in `tests/` build
+//! their laboratories with the same code. A verb is a module with an `Args` (its options and its help) and a `run`.
+//! Nothing here is linked into the node.
+#![forbid(unsafe_code)]
+
+pub mod ebpf;
+pub mod failure;
+pub mod fuzz;
+
+pub use failure::{Code, Failure};
+
+/// The command line.
+#[derive(Debug, clap::Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Every chore of Strowger, one verb each",
+    after_help = AFTER_HELP,
+    disable_help_subcommand = true,
+    arg_required_else_help = true
+)]
+pub struct Xtask {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  cargo xtask build-and-load                        a node in the lab, from nothing (as root)
+  cargo xtask lab call --calls 1000 --rate 100      in a second terminal: phones register and call
+  cargo xtask test                                  every test; the last line is the verdict
+
+Exit codes: 0 done; 1 what was asked for failed; 2 wrong command line; 3 a tool or toolchain is missing;
+4 not root; 5 the node did not start or died; 6 something was left behind.
+NO_COLOR is respected; without a terminal there are plain lines and no moving ones.";
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Rebuild the committed eBPF object, or check that it is fresh.
+    BuildEbpf(ebpf::Args),
+    /// Fuzz the SIP message.
+    Fuzz(fuzz::Args),
+}
+
+impl Xtask {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// Whatever the verb met, with its fix and its exit code.
+    pub fn run(self) -> Result<(), Failure> {
+        match self.verb {
+            Verb::BuildEbpf(args) => ebpf::run(&args),
+            Verb::Fuzz(args) => fuzz::run(&args),
+        }
+    }
+}
