@@ -8,6 +8,11 @@
 pub mod ebpf;
 pub mod failure;
 pub mod fuzz;
+pub mod lab;
+pub mod machine;
+pub mod namespace;
+pub mod process;
+pub mod progress;
 
 pub use failure::{Code, Failure};
 
@@ -38,6 +43,8 @@ NO_COLOR is respected; without a terminal there are plain lines and no moving on
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
+    /// The laboratory: two namespaces and a wire, phones, calls.
+    Lab(lab::Args),
     /// Rebuild the committed eBPF object, or check that it is fresh.
     BuildEbpf(ebpf::Args),
     /// Fuzz the SIP message.
@@ -51,6 +58,7 @@ impl Xtask {
     /// Whatever the verb met, with its fix and its exit code.
     pub fn run(self) -> Result<(), Failure> {
         match self.verb {
+            Verb::Lab(args) => lab::run(&args),
             Verb::BuildEbpf(args) => ebpf::run(&args),
             Verb::Fuzz(args) => fuzz::run(&args),
         }
