@@ -1,0 +1,288 @@
+//! The decoder: where in a frame its one UDP datagram lies, or why the frame isn't plainly one.
+//!
+//! It runs in the XDP program for every packet of the interface and again in the worker for every
+//! packet of ours. It accepts the plain case alone: Ethernet with at most two VLAN tags, IPv4 without
+//! options or IPv6 without extension headers, no fragment, and three lengths (frame, IP, UDP) that
+//! agree. Everything else is a [`Reject`], which to the XDP program means "leave it to the kernel".
+//!
+//! Checksums aren't its business: the kernel side can't afford them, see `checksum`.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::ops::Range;
+
+use crate::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
+use crate::{
+    ETHERNET_LEN, IPV4_LEN, IPV6_LEN, Load, MAX_VLAN_TAGS, MacAddr, UDP_LEN, VLAN_TAG_LEN, VlanTag, VlanTags,
+};
+
+/// Protocol number of UDP, in IPv4's Protocol and IPv6's Next Header.
+pub(crate) const PROTOCOL_UDP: u8 = 17;
+/// Next Header value of the IPv6 fragment header (RFC 8200, 4.5).
+const NEXT_HEADER_FRAGMENT: u8 = 44;
+/// More Fragments and the 13 bits of Fragment Offset (RFC 791, 3.1). Don't Fragment isn't among them.
+const IPV4_FRAGMENT_MASK: u16 = 0x3fff;
+
+/// Version of the Internet Protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum IpVersion {
+    /// IPv4, RFC 791.
+    V4 = 4,
+    /// IPv6, RFC 8200.
+    V6 = 6,
+}
+
+/// An address and a port. Which kind of address it is, [`Datagram::version`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// The address in the order of the wire. IPv4 uses the first four octets and leaves the rest zero.
+    pub address: [u8; 16],
+    /// The UDP port, in the host's order.
+    pub port: u16,
+}
+
+/// Where in its frame one UDP datagram lies, and between whom it goes. Offsets count from the first
+/// byte of the Ethernet header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram {
+    /// Destination of the Ethernet header; never a group address.
+    pub dst_mac: MacAddr,
+    /// Source of the Ethernet header.
+    pub src_mac: MacAddr,
+    /// The VLAN tags found in the frame. A NIC that strips tags in hardware leaves none to find.
+    pub vlans: VlanTags,
+    /// Version of the IP header.
+    pub version: IpVersion,
+    /// Offset of the IP header.
+    pub l3: usize,
+    /// Offset of the UDP header.
+    pub l4: usize,
+    /// Offset of the payload.
+    pub payload: usize,
+    /// Bytes of the payload by the UDP header; can be 0, and the frame can be longer (padding).
+    pub payload_len: usize,
+    /// Sender.
+    pub src: Endpoint,
+    /// Receiver.
+    pub dst: Endpoint,
+}
+
+impl Datagram {
+    /// The sender as the standard library's type. IPv6 scope and flow label are 0.
+    pub fn source(&self) -> SocketAddr {
+        socket_addr(self.version, &self.src)
+    }
+
+    /// The receiver as the standard library's type. IPv6 scope and flow label are 0.
+    pub fn destination(&self) -> SocketAddr {
+        socket_addr(self.version, &self.dst)
+    }
+
+    /// Where the payload lies in the frame; always inside the frame that was decoded.
+    pub const fn payload_range(&self) -> Range<usize> {
+        self.payload..self.payload + self.payload_len
+    }
+}
+
+fn socket_addr(version: IpVersion, end: &Endpoint) -> SocketAddr {
+    let ip = match version {
+        IpVersion::V4 => {
+            let [a, b, c, d, ..] = end.address;
+            IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+        }
+        IpVersion::V6 => IpAddr::V6(Ipv6Addr::from(end.address)),
+    };
+    SocketAddr::new(ip, end.port)
+}
+
+/// Why a frame isn't plainly one UDP datagram. The order is the decoder's: the first that applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Reject {
+    /// The frame ends inside the Ethernet header.
+    TruncatedEthernet,
+    /// The Ethernet destination is multicast or broadcast.
+    GroupAddressed,
+    /// The frame ends inside a VLAN tag.
+    TruncatedVlan,
+    /// More VLAN tags than [`MAX_VLAN_TAGS`].
+    VlanDepth,
+    /// The EtherType is neither IPv4 nor IPv6.
+    NotIp,
+    /// The frame ends inside the IP header.
+    TruncatedIp,
+    /// The IP header contradicts itself: its version isn't the EtherType's, or IHL is below 5.
+    IpHeader,
+    /// An IPv4 header with options (IHL above 5).
+    IpOptions,
+    /// A fragment, the first one included: IPv4 by flags and offset, IPv6 by the fragment header.
+    Fragment,
+    /// An IPv6 extension header other than the fragment header stands before the payload.
+    Ipv6Extension,
+    /// The IP protocol isn't UDP.
+    NotUdp,
+    /// The frame or the IP packet ends inside the UDP header.
+    TruncatedUdp,
+    /// The IP length is below the IP header's own or runs past the end of the frame.
+    IpLength,
+    /// The UDP length is below 8 or isn't what the IP header leaves for UDP.
+    UdpLength,
+}
+
+impl Reject {
+    /// Every reason, in the order of their discriminants.
+    pub const ALL: [Self; 14] = [
+        Self::TruncatedEthernet,
+        Self::GroupAddressed,
+        Self::TruncatedVlan,
+        Self::VlanDepth,
+        Self::NotIp,
+        Self::TruncatedIp,
+        Self::IpHeader,
+        Self::IpOptions,
+        Self::Fragment,
+        Self::Ipv6Extension,
+        Self::NotUdp,
+        Self::TruncatedUdp,
+        Self::IpLength,
+        Self::UdpLength,
+    ];
+}
+
+/// What the IP header has to say, whichever version it is.
+struct Ip {
+    version: IpVersion,
+    /// Bytes of the IP header.
+    header_len: usize,
+    /// Bytes after the IP header by the IP header's length field.
+    rest_len: usize,
+    src: [u8; 16],
+    dst: [u8; 16],
+}
+
+/// Finds the UDP datagram in `frame`, or says why there isn't plainly one.
+///
+/// On success the whole payload is inside the frame, and the UDP length is exactly what the IP header
+/// leaves for it: a datagram with bytes between its UDP and its IP end is unusual, and the kernel may
+/// judge it.
+#[inline(always)]
+pub fn decode<L: Load + ?Sized>(frame: &L) -> Result<Datagram, Reject> {
+    let ethernet: [u8; ETHERNET_LEN] = frame.load(0).ok_or(Reject::TruncatedEthernet)?;
+    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = ethernet;
+    let dst_mac = MacAddr([d0, d1, d2, d3, d4, d5]);
+    let src_mac = MacAddr([s0, s1, s2, s3, s4, s5]);
+    if dst_mac.is_group() {
+        return Err(Reject::GroupAddressed);
+    }
+    let (vlans, ethertype) = vlan_tags(frame, u16::from_be_bytes([t0, t1]))?;
+    let l3 = ETHERNET_LEN + vlans.wire_len();
+    let ip = match ethertype {
+        ETHERTYPE_IPV4 => ipv4(frame, l3)?,
+        ETHERTYPE_IPV6 => ipv6(frame, l3)?,
+        _ => return Err(Reject::NotIp),
+    };
+
+    let l4 = l3 + ip.header_len;
+    let [s0, s1, d0, d1, n0, n1, _, _]: [u8; UDP_LEN] = frame.load(l4).ok_or(Reject::TruncatedUdp)?;
+    if ip.rest_len < UDP_LEN {
+        return Err(Reject::TruncatedUdp);
+    }
+    if !frame.holds(l4 + ip.rest_len) {
+        return Err(Reject::IpLength);
+    }
+    if usize::from(u16::from_be_bytes([n0, n1])) != ip.rest_len {
+        return Err(Reject::UdpLength);
+    }
+    Ok(Datagram {
+        dst_mac,
+        src_mac,
+        vlans,
+        version: ip.version,
+        l3,
+        l4,
+        payload: l4 + UDP_LEN,
+        payload_len: ip.rest_len - UDP_LEN,
+        src: Endpoint { address: ip.src, port: u16::from_be_bytes([s0, s1]) },
+        dst: Endpoint { address: ip.dst, port: u16::from_be_bytes([d0, d1]) },
+    })
+}
+
+/// The VLAN tags after the Ethernet header, and the EtherType behind them. Written out instead of
+/// looped: the verifier then sees constant offsets on every path.
+#[inline(always)]
+fn vlan_tags<L: Load + ?Sized>(frame: &L, ethertype: u16) -> Result<(VlanTags, u16), Reject> {
+    const _: () = assert!(MAX_VLAN_TAGS == 2, "the tags are written out here");
+    if !VlanTag::announced_by(ethertype) {
+        return Ok((VlanTags::NONE, ethertype));
+    }
+    let (outer, ethertype) = vlan_tag(frame, ETHERNET_LEN, ethertype)?;
+    if !VlanTag::announced_by(ethertype) {
+        return Ok((VlanTags::one(outer), ethertype));
+    }
+    let (inner, ethertype) = vlan_tag(frame, ETHERNET_LEN + VLAN_TAG_LEN, ethertype)?;
+    if VlanTag::announced_by(ethertype) {
+        return Err(Reject::VlanDepth);
+    }
+    Ok((VlanTags::two(outer, inner), ethertype))
+}
+
+#[inline(always)]
+fn vlan_tag<L: Load + ?Sized>(frame: &L, offset: usize, tpid: u16) -> Result<(VlanTag, u16), Reject> {
+    let [c0, c1, t0, t1]: [u8; VLAN_TAG_LEN] = frame.load(offset).ok_or(Reject::TruncatedVlan)?;
+    Ok((VlanTag { tpid, tci: u16::from_be_bytes([c0, c1]) }, u16::from_be_bytes([t0, t1])))
+}
+
+/// RFC 791, 3.1.
+#[inline(always)]
+fn ipv4<L: Load + ?Sized>(frame: &L, l3: usize) -> Result<Ip, Reject> {
+    let header: [u8; IPV4_LEN] = frame.load(l3).ok_or(Reject::TruncatedIp)?;
+    let [v, _, n0, n1, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = header;
+    match v {
+        0x45 => {}
+        0x46..=0x4f => return Err(Reject::IpOptions),
+        _ => return Err(Reject::IpHeader),
+    }
+    if u16::from_be_bytes([f0, f1]) & IPV4_FRAGMENT_MASK != 0 {
+        return Err(Reject::Fragment);
+    }
+    if protocol != PROTOCOL_UDP {
+        return Err(Reject::NotUdp);
+    }
+    let total_len = usize::from(u16::from_be_bytes([n0, n1]));
+    if total_len < IPV4_LEN {
+        return Err(Reject::IpLength);
+    }
+    Ok(Ip {
+        version: IpVersion::V4,
+        header_len: IPV4_LEN,
+        rest_len: total_len - IPV4_LEN,
+        src: [s0, s1, s2, s3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        dst: [d0, d1, d2, d3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    })
+}
+
+/// RFC 8200, 3. The payload length counts from the end of the fixed header.
+#[inline(always)]
+fn ipv6<L: Load + ?Sized>(frame: &L, l3: usize) -> Result<Ip, Reject> {
+    let [v, _, _, _, n0, n1, next_header, _]: [u8; 8] = frame.load(l3).ok_or(Reject::TruncatedIp)?;
+    let src: [u8; 16] = frame.load(l3 + 8).ok_or(Reject::TruncatedIp)?;
+    let dst: [u8; 16] = frame.load(l3 + 24).ok_or(Reject::TruncatedIp)?;
+    if v >> 4 != 6 {
+        return Err(Reject::IpHeader);
+    }
+    match next_header {
+        PROTOCOL_UDP => {}
+        NEXT_HEADER_FRAGMENT => return Err(Reject::Fragment),
+        // IANA's "IPv6 Extension Header Types": hop-by-hop, routing, ESP, AH, destination options,
+        // mobility, HIP, shim6, and two for experiments.
+        0 | 43 | 50 | 51 | 60 | 135 | 139 | 140 | 253 | 254 => return Err(Reject::Ipv6Extension),
+        _ => return Err(Reject::NotUdp),
+    }
+    Ok(Ip {
+        version: IpVersion::V6,
+        header_len: IPV6_LEN,
+        rest_len: usize::from(u16::from_be_bytes([n0, n1])),
+        src,
+        dst,
+    })
+}

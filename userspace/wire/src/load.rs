@@ -1,0 +1,26 @@
+//! How the decoder reads bytes: the one seam between a slice and the bounds the BPF verifier must see.
+
+/// Read access to one frame, from the first byte of its Ethernet header.
+///
+/// Userspace reads slices. The XDP program compares every access with `data_end`, in a shape that the
+/// kernel's verifier can follow; therefore the length isn't offered as a number (subtracting packet
+/// pointers would need CAP_PERFMON), only the question whether the frame is long enough.
+pub trait Load {
+    /// The `N` bytes at `offset`, or `None` when the frame ends before them.
+    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+
+    /// Whether the frame has at least `len` bytes.
+    fn holds(&self, len: usize) -> bool;
+}
+
+impl Load for [u8] {
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.get(offset..)?.first_chunk().copied()
+    }
+
+    #[inline(always)]
+    fn holds(&self, len: usize) -> bool {
+        self.len() >= len
+    }
+}
