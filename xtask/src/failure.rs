@@ -20,6 +20,8 @@ pub enum Code {
     Node = 5,
     /// Something was left behind that should have been removed.
     Leftover = 6,
+    /// Ctrl-C or SIGTERM came before the work was done.
+    Interrupted = 130,
 }
 
 /// What went wrong and how to mend it.

@@ -8,11 +8,15 @@
 pub mod ebpf;
 pub mod failure;
 pub mod fuzz;
+pub mod interrupt;
 pub mod lab;
 pub mod machine;
 pub mod namespace;
+pub mod node;
 pub mod process;
 pub mod progress;
+pub mod sipp;
+pub mod workspace;
 
 pub use failure::{Code, Failure};
 
@@ -37,9 +41,10 @@ Examples:
   cargo xtask lab call --calls 1000 --rate 100      in a second terminal: phones register and call
   cargo xtask test                                  every test; the last line is the verdict
 
-Exit codes: 0 done; 1 what was asked for failed; 2 wrong command line; 3 a tool or toolchain is missing;
-4 not root; 5 the node did not start or died; 6 something was left behind.
-NO_COLOR is respected; without a terminal there are plain lines and no moving ones.";
+Exit codes: 0 done; 1 what was asked for failed; 2 wrong command line; 3 a tool or
+toolchain is missing; 4 not root; 5 the node did not start or died; 6 something was
+left behind; 130 interrupted before it was done.
+NO_COLOR is respected; without a terminal there are plain lines and no moving ones";
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {

@@ -56,6 +56,16 @@ impl Lab {
         SocketAddr::new(IpAddr::V6(Self::NODE_V6), Self::SIP_PORT)
     }
 
+    /// The node's end in one line.
+    pub fn node_end(&self) -> String {
+        format!("{} {} {} in {}", Self::NODE_INTERFACE, Self::NODE_V4, Self::NODE_V6, self.node.name())
+    }
+
+    /// The peers' end in one line.
+    pub fn peers_end(&self) -> String {
+        format!("{} {} {} in {}", Self::PEERS_INTERFACE, Self::PEERS_V4, Self::PEERS_V6, self.peers.name())
+    }
+
     /// Makes what is missing and mends what is half made; gives what was done, one line each, nothing when all stood.
     ///
     /// # Errors
