@@ -55,6 +55,11 @@ impl Failure {
         self
     }
 
+    /// What went wrong, without the fix.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
     /// The kind of failure.
     pub fn code(&self) -> Code {
         self.code

@@ -5,6 +5,7 @@
 //! Nothing here is linked into the node.
 #![forbid(unsafe_code)]
 
+pub mod build_and_load;
 pub mod ebpf;
 pub mod failure;
 pub mod fuzz;
@@ -48,6 +49,8 @@ NO_COLOR is respected; without a terminal there are plain lines and no moving on
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
+    /// Build the node and run it: in the lab, or on a NIC.
+    BuildAndLoad(build_and_load::Args),
     /// The laboratory: two namespaces and a wire, phones, calls.
     Lab(lab::Args),
     /// Rebuild the committed eBPF object, or check that it is fresh.
@@ -63,6 +66,7 @@ impl Xtask {
     /// Whatever the verb met, with its fix and its exit code.
     pub fn run(self) -> Result<(), Failure> {
         match self.verb {
+            Verb::BuildAndLoad(args) => build_and_load::run(&args),
             Verb::Lab(args) => lab::run(&args),
             Verb::BuildEbpf(args) => ebpf::run(&args),
             Verb::Fuzz(args) => fuzz::run(&args),

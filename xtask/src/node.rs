@@ -62,6 +62,11 @@ impl Console {
         process::output(&mut command)
     }
 
+    /// The binary.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
     /// The status socket, when one was named.
     pub fn socket(&self) -> Option<&Path> {
         self.socket.as_deref()
@@ -187,6 +192,7 @@ impl Node {
     /// The failure of a node that ended on its own, with its last words.
     pub fn obituary(&self, status: ExitStatus) -> Failure {
         let words = self.last_words(12);
+        let words = if words.is_empty() { "it wrote nothing".to_owned() } else { words };
         let what = format!("the node ended on its own: {status}\n{words}");
         Failure::new(Code::Node, what).fix(format!("the whole log is {}", self.log.display()))
     }

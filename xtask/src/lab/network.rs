@@ -5,11 +5,14 @@
 //! touched: the interfaces are born inside them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::Command;
 
 use serde_json::Value;
 
 use crate::Failure;
+use crate::failure::Doing as _;
 use crate::namespace::Namespace;
+use crate::process;
 
 /// The names and addresses of one laboratory. The addresses are the same in all of them: each has its own namespaces.
 #[derive(Clone, Debug)]
@@ -130,7 +133,7 @@ impl Lab {
     /// # Errors
     /// The interface is not there.
     pub fn xdp_programs(&self) -> Result<Vec<String>, Failure> {
-        xdp_programs(&self.node, Self::NODE_INTERFACE)
+        xdp_programs(Some(&self.node), Self::NODE_INTERFACE)
     }
 
     /// Removes the laboratory when the guard goes out of scope, also when a test panics.
@@ -239,12 +242,18 @@ fn is_up(link: &Value) -> bool {
     link["flags"].as_array().is_some_and(|flags| flags.iter().any(|flag| flag == "UP"))
 }
 
-/// Name or number of the XDP programs attached to an interface, native, generic or offloaded.
+/// Name or number of the XDP programs attached to an interface, native, generic or offloaded; without a namespace the
+/// interface is one of ours.
 ///
 /// # Errors
 /// The interface is not there.
-pub fn xdp_programs(namespace: &Namespace, interface: &str) -> Result<Vec<String>, Failure> {
-    let links = namespace.ip_json(&["link", "show", "dev", interface])?;
+pub fn xdp_programs(namespace: Option<&Namespace>, interface: &str) -> Result<Vec<String>, Failure> {
+    let mut command = Command::new("ip");
+    if let Some(namespace) = namespace {
+        command.args(["-n", namespace.name()]);
+    }
+    let text = process::output(command.args(["-j", "-d", "link", "show", "dev", interface]))?;
+    let links: Value = serde_json::from_str(&text).doing("read the JSON of ip")?;
     Ok(programs_of(&links[0]))
 }
 

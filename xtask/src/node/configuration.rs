@@ -11,7 +11,7 @@ use crate::Failure;
 use crate::failure::Doing as _;
 use crate::lab::Lab;
 
-/// A configuration as a laboratory needs it: open registration, one interface.
+/// A configuration with one interface, as a laboratory or a NIC needs it.
 #[derive(Clone, Debug)]
 pub struct Configuration {
     /// `node.name`.
@@ -26,6 +26,8 @@ pub struct Configuration {
     pub mode: String,
     /// `sip.listen`.
     pub listen: Vec<SocketAddr>,
+    /// Whether anybody may register (`auth.required: false`).
+    pub open: bool,
     /// Lines added as they are, for tests of what the node says to them.
     pub extra: String,
 }
@@ -40,6 +42,7 @@ impl Configuration {
             netns: Some(lab.node.name().to_owned()),
             mode: "auto".to_owned(),
             listen: vec![Lab::node_v4(), Lab::node_v6()],
+            open: true,
             extra: String::new(),
         }
     }
@@ -61,7 +64,7 @@ impl Configuration {
         let listen = listen.join(", ");
         // The domains are the listen addresses by default, and so are the phones'.
         let _ = writeln!(text, "sip:\n  listen: [{listen}]");
-        let _ = writeln!(text, "auth: {{ required: false }}");
+        let _ = writeln!(text, "auth: {{ required: {} }}", !self.open);
         text.push_str(&self.extra);
         text
     }
