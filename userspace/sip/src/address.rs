@@ -1,0 +1,347 @@
+//! Addresses: `name-addr`, `addr-spec` and their parameters, as in From, To, Contact, Route, Record-Route, Path,
+//! Service-Route, Refer-To, P-Asserted-Identity (RFC 3261 section 20.10, 20.20, 20.34, 20.39).
+
+use core::ops::Range;
+
+use crate::class;
+use crate::error::{ValueError, ValueFault};
+use crate::limit;
+use crate::list::Value;
+use crate::param::{self, Params, Span};
+use crate::uri::Uri;
+
+/// `( name-addr / addr-spec ) *( SEMI param )`.
+///
+/// The form is checked when it is parsed, and the URI is a run of visible ASCII without `<`, `>` and `"`; the URI
+/// itself is parsed by [`uri`](Self::uri), since most messages are forwarded without a need for it.
+#[derive(Clone, Copy, Debug)]
+pub struct NameAddr<'a> {
+    /// Display name as it stands: tokens or a quoted string with its quotes; `None` when there is none.
+    pub display: Option<&'a [u8]>,
+    /// Parameters after the address.
+    pub params: Params<'a>,
+    text: &'a [u8],
+    offset: usize,
+    uri: Span,
+    tag: Option<Span>,
+    end: usize,
+}
+
+impl<'a> NameAddr<'a> {
+    /// Parses one address that stands alone.
+    ///
+    /// # Errors
+    /// What the grammar does not allow; an unquoted display name with anything but tokens and UTF-8; white space
+    /// inside the angle brackets; a `?` or `,` in an address without angle brackets; a tag twice or over
+    /// [`limit::IDENTIFIER`].
+    pub fn parse(text: &'a [u8]) -> Result<NameAddr<'a>, ValueError> {
+        crate::list::single(text)
+    }
+
+    /// The value as it stands, from the display name to the last parameter.
+    #[must_use]
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.text
+    }
+
+    /// Where the value lies in the message (or in the text, when it was parsed on its own).
+    #[must_use]
+    pub fn range(&self) -> Range<usize> {
+        self.offset..self.offset + self.text.len()
+    }
+
+    /// The URI as it stands, without angle brackets.
+    #[must_use]
+    pub fn uri_bytes(&self) -> &'a [u8] {
+        self.text.get(self.uri.0..self.uri.1).unwrap_or_default()
+    }
+
+    /// Where the URI lies in the message.
+    #[must_use]
+    pub fn uri_range(&self) -> Range<usize> {
+        self.offset + self.uri.0..self.offset + self.uri.1
+    }
+
+    /// The URI, parsed.
+    ///
+    /// # Errors
+    /// See [`Uri::parse`]; the offset counts from where the address's own offsets count.
+    pub fn uri(&self) -> Result<Uri<'a>, ValueError> {
+        Uri::parse(self.uri_bytes()).map_err(|mut e| {
+            e.at += self.offset + self.uri.0;
+            e
+        })
+    }
+
+    /// The tag parameter.
+    #[must_use]
+    pub fn tag(&self) -> Option<&'a [u8]> {
+        self.tag.and_then(|(from, to)| self.text.get(from..to))
+    }
+
+    /// Offset after the last parameter: where one more can be added.
+    pub(crate) fn params_end(&self) -> usize {
+        self.offset + self.end
+    }
+}
+
+impl<'a> Value<'a> for NameAddr<'a> {
+    #[inline]
+    fn take(text: &'a [u8], at: usize) -> Result<(NameAddr<'a>, usize), ValueError> {
+        let start = class::skip_lws(text, at);
+        let rest = text.get(start..).unwrap_or_default();
+        // Where the display name ends, or what stands at its place.
+        let name_end = match rest.first() {
+            None => return Err(ValueError::new(ValueFault::Ended, start)),
+            Some(b'<') => 0,
+            Some(b'"') => param::quoted_end(text, start)? - start,
+            Some(_) => class::span(rest, class::DISPLAY),
+        };
+        let open = class::skip_lws(rest, name_end);
+        let (display, uri, after) = if rest.get(open) == Some(&b'<') {
+            let display = Some(class::trim(&rest[..name_end])).filter(|d| !d.is_empty());
+            let inner = &rest[open + 1..];
+            let len = inner.iter().position(|&b| !in_uri(b)).unwrap_or(inner.len());
+            match inner.get(len) {
+                Some(b'>') if len > 0 => {}
+                Some(_) => return Err(ValueError::new(ValueFault::Unexpected, start + open + 1 + len)),
+                None => return Err(ValueError::new(ValueFault::Unterminated, start + open)),
+            }
+            (display, (open + 1, open + 1 + len), open + len + 2)
+        } else {
+            let len = rest.iter().position(|&b| !in_uri(b) || b"?,;".contains(&b)).unwrap_or(rest.len());
+            // Without brackets, the parameters belong to the header, and neither "," nor "?" may be in the URI.
+            if len == 0 || rest.get(len) == Some(&b'?') || memchr::memchr(b':', &rest[..len]).is_none() {
+                return Err(ValueError::new(ValueFault::Unexpected, start + name_end.max(len)));
+            }
+            (None, (0, len), len)
+        };
+        let mut tag = None;
+        let (params, end) = param::take(text, start + after, |name, value| {
+            if name.1 - name.0 == 3
+                && text.get(name.0..name.1).unwrap_or_default().eq_ignore_ascii_case(b"tag")
+            {
+                let (from, to) = value.ok_or(ValueError::new(ValueFault::Ended, name.1))?;
+                if to - from > limit::IDENTIFIER {
+                    return Err(ValueError::new(ValueFault::TooLong, from));
+                }
+                if tag.replace((from - start, to - start)).is_some() {
+                    return Err(ValueError::new(ValueFault::DuplicateParameter, name.0));
+                }
+            }
+            Ok(())
+        })?;
+        let value = text.get(start..end).unwrap_or_default();
+        Ok((NameAddr { display, params, text: value, offset: start, uri, tag, end: end - start }, end))
+    }
+
+    fn relocate(&mut self, by: usize) {
+        self.offset += by;
+    }
+}
+
+#[inline(always)]
+fn in_uri(b: u8) -> bool {
+    b > b' ' && b < 0x7f && b != b'<' && b != b'>' && b != b'"'
+}
+
+/// One value of Contact: an address with the parameters of RFC 3261 section 20.10, RFC 5626 and RFC 5627, or `*`.
+#[derive(Clone, Copy, Debug)]
+pub enum Contact<'a> {
+    /// `*`: all of them (only in a REGISTER with Expires: 0, section 10.2.2).
+    Star,
+    /// An address.
+    Address(ContactAddress<'a>),
+}
+
+/// An address in a Contact.
+#[derive(Clone, Copy, Debug)]
+pub struct ContactAddress<'a> {
+    /// The address and all parameters.
+    pub address: NameAddr<'a>,
+    q: Option<u16>,
+    expires: Option<u32>,
+    reg_id: Option<u32>,
+}
+
+impl<'a> ContactAddress<'a> {
+    /// Preference in thousandths, 0 to 1000; `None` when the Contact does not say.
+    #[must_use]
+    pub fn q(&self) -> Option<u16> {
+        self.q
+    }
+
+    /// The expires parameter in seconds. What is no number counts as 3600 (section 20.10).
+    #[must_use]
+    pub fn expires(&self) -> Option<u32> {
+        self.expires
+    }
+
+    /// `reg-id` of RFC 5626 section 4.2: 1 to 2^31 − 1.
+    #[must_use]
+    pub fn reg_id(&self) -> Option<u32> {
+        self.reg_id
+    }
+
+    /// `+sip.instance` of RFC 5626 section 4.1, without quotes; usually `<urn:uuid:…>`.
+    #[must_use]
+    pub fn instance(&self) -> Option<&'a [u8]> {
+        self.address.params.value(b"+sip.instance")
+    }
+
+    /// Is the URI parameter `ob` there (RFC 5626 section 5.4: the flow is wanted for requests in dialogs)?
+    #[must_use]
+    pub fn wants_outbound(&self) -> bool {
+        self.address.uri().is_ok_and(|u| u.params.contains(b"ob"))
+    }
+
+    /// The URI, parsed. See [`NameAddr::uri`].
+    ///
+    /// # Errors
+    /// See [`Uri::parse`].
+    pub fn uri(&self) -> Result<Uri<'a>, ValueError> {
+        self.address.uri()
+    }
+}
+
+impl<'a> Value<'a> for Contact<'a> {
+    fn take(text: &'a [u8], at: usize) -> Result<(Contact<'a>, usize), ValueError> {
+        let start = class::skip_lws(text, at);
+        if text.get(start) == Some(&b'*') {
+            let after = class::skip_lws(text, start + 1);
+            if matches!(text.get(after), None | Some(b',')) {
+                return Ok((Contact::Star, after));
+            }
+        }
+        let (address, end) = NameAddr::take(text, at)?;
+        let mut contact = ContactAddress { address, q: None, expires: None, reg_id: None };
+        for p in address.params {
+            let value = p.unquoted().unwrap_or_default();
+            if p.name.eq_ignore_ascii_case(b"q") {
+                contact.q = Some(qvalue(value).ok_or(ValueError::new(ValueFault::Number, start))?);
+            } else if p.name.eq_ignore_ascii_case(b"expires") {
+                contact.expires = Some(delta_seconds(value).unwrap_or(3600));
+            } else if p.name.eq_ignore_ascii_case(b"reg-id") {
+                let id = class::decimal(value).filter(|id| (1..=i32::MAX as u32).contains(id));
+                contact.reg_id = Some(id.ok_or(ValueError::new(ValueFault::Number, start))?);
+            }
+        }
+        Ok((Contact::Address(contact), end))
+    }
+
+    fn relocate(&mut self, by: usize) {
+        if let Contact::Address(contact) = self {
+            contact.address.relocate(by);
+        }
+    }
+}
+
+/// `qvalue = ( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] )`, in thousandths.
+pub(crate) fn qvalue(text: &[u8]) -> Option<u16> {
+    let (whole, fraction) = match text {
+        [b'0'] => return Some(0),
+        [b'1'] => return Some(1000),
+        [whole @ (b'0' | b'1'), b'.', fraction @ ..] if fraction.len() <= 3 => (*whole, fraction),
+        _ => return None,
+    };
+    let mut thousandths = 0;
+    for place in 0..3 {
+        let digit = fraction.get(place).map_or(0, |b| b.wrapping_sub(b'0'));
+        if digit > 9 {
+            return None;
+        }
+        thousandths = thousandths * 10 + u16::from(digit);
+    }
+    match whole {
+        b'0' => Some(thousandths),
+        _ if thousandths == 0 => Some(1000),
+        _ => None,
+    }
+}
+
+/// `delta-seconds`: digits of any length; what is over 2^32 − 1 counts as 2^32 − 1 (RFC 3261 section 20.19).
+pub(crate) fn delta_seconds(text: &[u8]) -> Option<u32> {
+    if text.is_empty() || !class::all(text, class::DIGIT) {
+        return None;
+    }
+    Some(class::decimal(text).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_of_an_address() {
+        for (text, display, uri, tag) in [
+            ("sip:a@b", None, "sip:a@b", None),
+            ("sip:a@b;tag=x", None, "sip:a@b", Some("x")),
+            ("<sip:a@b;lr?x=y>;tag=x", None, "sip:a@b;lr?x=y", Some("x")),
+            ("A. G. Bell <sip:a@b>;TAG=x", Some("A. G. Bell"), "sip:a@b", Some("x")),
+            ("\"<sip:x> \\\" , ;\" <sip:a@b> ; tag = x", Some("\"<sip:x> \\\" , ;\""), "sip:a@b", Some("x")),
+            ("caller<sip:a@b>", Some("caller"), "sip:a@b", None),
+            ("Мария <tel:+1>", Some("Мария"), "tel:+1", None),
+            ("\r\n sip:a@b ; tag=x", None, "sip:a@b", Some("x")),
+        ] {
+            let address = NameAddr::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"));
+            assert_eq!(address.display, display.map(str::as_bytes), "{text}");
+            assert_eq!(address.uri_bytes(), uri.as_bytes(), "{text}");
+            assert_eq!(address.tag(), tag.map(str::as_bytes), "{text}");
+            assert_eq!(&text.as_bytes()[address.uri_range()], uri.as_bytes());
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_address() {
+        for text in [
+            "",
+            "<sip:a@b",
+            "<>",
+            "< sip:a@b >",
+            "<sip:a@b >",
+            "\"Mr. J. User <sip:j.user@example.com>",
+            "Bell, Alexander <sip:a@b>",
+            "sip:a@b?x=y",
+            "sip:a b@c",
+            "a b",
+            "<sip:a@b>x",
+            "<sip:a@b>;tag=",
+            "<sip:a@b>;tag",
+            "<sip:a@b>;tag=a;tag=b",
+            "<sip:a@b>, <sip:c@d>",
+            "<sip:a@b>;",
+            "(a) <sip:a@b>",
+        ] {
+            assert!(NameAddr::parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn contacts() {
+        let read = |t: &'static str| match crate::list::single(t.as_bytes()) {
+            Ok(Contact::Address(a)) => a,
+            other => panic!("{t}: {other:?}"),
+        };
+        let c = read("<sip:a@b;ob>;q=0.33;expires=60;reg-id=1;+sip.instance=\"<urn:uuid:1>\"");
+        assert_eq!((c.q(), c.expires(), c.reg_id()), (Some(330), Some(60), Some(1)));
+        assert_eq!(c.instance(), Some(&b"<urn:uuid:1>"[..]));
+        assert!(c.wants_outbound());
+        assert_eq!(read("<sip:a@b>;expires=forever").expires(), Some(3600));
+        assert_eq!(read("<sip:a@b>;expires=99999999999999").expires(), Some(u32::MAX));
+        assert!(matches!(crate::list::single(b" * "), Ok(Contact::Star)));
+        assert!(crate::list::single::<Contact<'_>>(b"<sip:a@b>;q=1.1").is_err());
+        assert!(crate::list::single::<Contact<'_>>(b"<sip:a@b>;reg-id=0").is_err());
+    }
+
+    #[test]
+    fn q_is_exact() {
+        let table =
+            [("0", 0), ("1", 1000), ("0.", 0), ("1.000", 1000), ("0.5", 500), ("0.05", 50), ("0.999", 999)];
+        for (text, value) in table {
+            assert_eq!(qvalue(text.as_bytes()), Some(value), "{text}");
+        }
+        for bad in ["", "2", "1.001", "0.1234", "0,5", ".5", "00", "0.-1"] {
+            assert_eq!(qvalue(bad.as_bytes()), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! What was wrong with a message, and where.
+//!
+//! [`ParseError`] is about the message as a whole (start line, framing, header lines) and comes from
+//! [`Message::parse`](crate::Message::parse); [`ValueError`] is about one header value or URI and comes from the
+//! typed views. Both know which status answers them.
+
+use core::fmt;
+
+use crate::name::HeaderName;
+
+/// Why a datagram is not a SIP message that can be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Nothing but CRLF: a keep-alive (RFC 5626 section 3.5.1) or noise.
+    Empty,
+    /// More than [`limit::MESSAGE`](crate::limit::MESSAGE) octets.
+    TooLarge,
+    /// The first line is neither a request line nor a status line (RFC 3261 section 7.1, 7.2).
+    StartLine,
+    /// A request line whose method is not a token.
+    Method,
+    /// White space inside the Request-URI, or around it beyond the single SP.
+    RequestUri,
+    /// The Request-URI has more than [`limit::REQUEST_URI`](crate::limit::REQUEST_URI) octets.
+    RequestUriTooLong,
+    /// A well-formed SIP version which is not 2.0.
+    Version,
+    /// A status code that is not three digits from 100 to 699.
+    StatusCode,
+    /// A CR or LF which is not part of a CRLF.
+    BareLineEnd,
+    /// A control character, NUL among them, outside a quoted pair.
+    Control,
+    /// A header line without a colon, with an empty name, or with a name that is not a token.
+    HeaderLine,
+    /// A header name of more than [`limit::HEADER_NAME`](crate::limit::HEADER_NAME) octets.
+    HeaderNameTooLong,
+    /// More than [`limit::HEADER_LINES`](crate::limit::HEADER_LINES) header lines.
+    TooManyHeaders,
+    /// The datagram ended before the empty line after the headers.
+    NoEmptyLine,
+    /// A header that must be there once is there twice.
+    Duplicate(HeaderName),
+    /// Content-Length is not a number.
+    ContentLength,
+    /// Content-Length is larger than what is left of the datagram (RFC 3261 section 18.3).
+    Truncated,
+}
+
+/// A [`Fault`] and its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParseError {
+    /// What was wrong.
+    pub fault: Fault,
+    /// Offset into the datagram, at or shortly before the trouble.
+    pub at: usize,
+    /// The datagram starts like a response; responses are never answered.
+    pub response: bool,
+}
+
+impl ParseError {
+    /// The status that answers a request with this fault; `None` when it is dropped instead, which is the case for
+    /// every response (RFC 3261 section 18.1.2) and for what does not start like a request.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        if self.response {
+            return None;
+        }
+        match self.fault {
+            Fault::Empty | Fault::StartLine | Fault::Method | Fault::StatusCode => None,
+            // A reply would have to repeat the bytes that are the trouble.
+            Fault::BareLineEnd | Fault::Control => None,
+            Fault::TooLarge | Fault::TooManyHeaders => Some(513),
+            Fault::RequestUriTooLong => Some(414),
+            Fault::Version => Some(505),
+            Fault::RequestUri
+            | Fault::HeaderLine
+            | Fault::HeaderNameTooLong
+            | Fault::NoEmptyLine
+            | Fault::Duplicate(_)
+            | Fault::ContentLength
+            | Fault::Truncated => Some(400),
+        }
+    }
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.fault {
+            Fault::Empty => "nothing but CRLF",
+            Fault::TooLarge => "message too large",
+            Fault::StartLine => "neither request nor response",
+            Fault::Method => "method is not a token",
+            Fault::RequestUri => "white space in the request line",
+            Fault::RequestUriTooLong => "Request-URI too long",
+            Fault::Version => "SIP version not supported",
+            Fault::StatusCode => "bad status code",
+            Fault::BareLineEnd => "CR or LF alone",
+            Fault::Control => "control character",
+            Fault::HeaderLine => "bad header line",
+            Fault::HeaderNameTooLong => "header name too long",
+            Fault::TooManyHeaders => "too many header lines",
+            Fault::NoEmptyLine => "no empty line after the headers",
+            Fault::Duplicate(name) => return write!(f, "{name} twice at octet {}", self.at),
+            Fault::ContentLength => "bad Content-Length",
+            Fault::Truncated => "Content-Length larger than the datagram",
+        };
+        write!(f, "{what} at octet {}", self.at)
+    }
+}
+
+impl core::error::Error for ParseError {}
+
+/// Why a header value or URI cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ValueFault {
+    /// The header is not there.
+    Missing,
+    /// The header is there more than once and may not be.
+    Duplicate,
+    /// The value ends too early.
+    Ended,
+    /// A byte that the grammar does not allow here.
+    Unexpected,
+    /// A quoted string or angle bracket that does not end.
+    Unterminated,
+    /// A number out of its range, or not a number.
+    Number,
+    /// A `%` that two hexadecimal digits do not follow.
+    Escape,
+    /// A host that is neither name nor address.
+    Host,
+    /// A port that is not 1 to 65,535.
+    Port,
+    /// A value longer than its limit.
+    TooLong,
+    /// More values or parameters than the limit.
+    TooMany,
+    /// Two values that must agree do not (CSeq method and request method).
+    Mismatch,
+    /// A parameter that may be there once is there twice.
+    DuplicateParameter,
+    /// Contact: `*` beside other values (RFC 3261 section 10.2.2).
+    Star,
+    /// A protocol other than SIP/2.0 in a Via.
+    Protocol,
+}
+
+/// A [`ValueFault`], its header and its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ValueError {
+    /// The header; [`HeaderName::Other`] when the value was parsed on its own.
+    pub header: HeaderName,
+    /// What was wrong.
+    pub fault: ValueFault,
+    /// Offset into the message (or into the value, when it was parsed on its own).
+    pub at: usize,
+}
+
+impl ValueError {
+    pub(crate) const fn new(fault: ValueFault, at: usize) -> Self {
+        Self { header: HeaderName::Other, fault, at }
+    }
+
+    /// The same error seen from the message: `base` is where the value starts.
+    #[inline]
+    #[must_use]
+    pub(crate) fn within(mut self, header: HeaderName, base: usize) -> Self {
+        self.header = header;
+        self.at += base;
+        self
+    }
+
+    /// The status that answers a request with this fault. A response with it is dropped.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        400
+    }
+}
+
+impl fmt::Display for ValueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.fault {
+            ValueFault::Missing => return write!(f, "{} is missing", self.header),
+            ValueFault::Duplicate => "there twice",
+            ValueFault::Ended => "ends early",
+            ValueFault::Unexpected => "unexpected byte",
+            ValueFault::Unterminated => "quote or bracket without end",
+            ValueFault::Number => "bad number",
+            ValueFault::Escape => "bad escape",
+            ValueFault::Host => "bad host",
+            ValueFault::Port => "bad port",
+            ValueFault::TooLong => "too long",
+            ValueFault::TooMany => "too many",
+            ValueFault::Mismatch => "does not match",
+            ValueFault::DuplicateParameter => "parameter twice",
+            ValueFault::Star => "* beside other contacts",
+            ValueFault::Protocol => "not SIP/2.0",
+        };
+        write!(f, "{}: {what} at octet {}", self.header, self.at)
+    }
+}
+
+impl core::error::Error for ValueError {}

@@ -1,0 +1,228 @@
+//! Hosts and ports: `host`, `hostport` and `sent-by` of RFC 3261 section 25.1, IPv6 as RFC 5118 advises.
+
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::class;
+use crate::error::{ValueError, ValueFault};
+use crate::limit;
+
+/// A host.
+#[derive(Clone, Copy, Debug)]
+pub enum Host<'a> {
+    /// A host name: labels of letters, digits, `-` and `_`, not all digits; compare without regard to case.
+    /// A first digit in the last label is accepted (the grammar wants a letter): machines name themselves so.
+    Name(&'a [u8]),
+    /// An IPv4 address.
+    V4(Ipv4Addr),
+    /// An IPv6 address, written in brackets.
+    V6(Ipv6Addr),
+}
+
+impl<'a> Host<'a> {
+    /// Parses a host that stands alone.
+    ///
+    /// # Errors
+    /// [`ValueFault::Host`] when it is neither name nor address.
+    pub fn parse(text: &'a [u8]) -> Result<Host<'a>, ValueError> {
+        match take(text, 0)? {
+            (host, end) if end == text.len() => Ok(host),
+            (_, end) => Err(ValueError::new(ValueFault::Unexpected, end)),
+        }
+    }
+
+    /// The address, if the host is one.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Host::Name(_) => None,
+            Host::V4(a) => Some(IpAddr::V4(*a)),
+            Host::V6(a) => Some(IpAddr::V6(*a)),
+        }
+    }
+}
+
+/// Names are equal without regard to case and to a final dot; addresses by value (RFC 5118 section 4.9: an address has many spellings).
+impl PartialEq for Host<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Host::Name(a), Host::Name(b)) => {
+                a.strip_suffix(b".").unwrap_or(a).eq_ignore_ascii_case(b.strip_suffix(b".").unwrap_or(b))
+            }
+            (Host::V4(a), Host::V4(b)) => a == b,
+            (Host::V6(a), Host::V6(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Host<'_> {}
+
+impl fmt::Display for Host<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Host::Name(text) => fmt::Display::fmt(&text.escape_ascii(), f),
+            Host::V4(a) => fmt::Display::fmt(a, f),
+            Host::V6(a) => write!(f, "[{a}]"),
+        }
+    }
+}
+
+/// A host at `at` and its end.
+#[inline]
+pub(crate) fn take(text: &[u8], at: usize) -> Result<(Host<'_>, usize), ValueError> {
+    let rest = text.get(at..).unwrap_or_default();
+    if let [b'[', inner @ ..] = rest {
+        // The longest address is 45 characters long, and one more for the third colon of `v6`.
+        let inner = inner.get(..47).unwrap_or(inner);
+        let Some(end) = memchr::memchr(b']', inner) else {
+            return Err(ValueError::new(ValueFault::Host, at));
+        };
+        let address = v6(&inner[..end]).ok_or(ValueError::new(ValueFault::Host, at))?;
+        return Ok((Host::V6(address), at + end + 2));
+    }
+    let mut all = u8::MAX;
+    let mut len = 0;
+    for &b in rest {
+        if !class::is(b, class::HOSTNAME) {
+            break;
+        }
+        all &= u8::from(class::is(b, class::DIGIT) || b == b'.');
+        len += 1;
+    }
+    let text = &rest[..len];
+    let host = if len == 0 || len > limit::HOST {
+        None
+    } else if all != 0 {
+        v4(text).map(Host::V4)
+    } else if text[0] == b'.' || text.windows(2).any(|pair| pair == b"..") {
+        None
+    } else {
+        Some(Host::Name(text))
+    };
+    match host {
+        Some(host) => Ok((host, at + len)),
+        None => Err(ValueError::new(ValueFault::Host, at)),
+    }
+}
+
+/// `1*3DIGIT` four times, decimal, each up to 255. Leading zeros are decimal too, as the grammar has them.
+#[inline]
+pub(crate) fn v4(text: &[u8]) -> Option<Ipv4Addr> {
+    let mut octets = [0u8; 4];
+    let mut filled = 0;
+    let mut digits = 0;
+    let mut value: u16 = 0;
+    for &b in text {
+        if b == b'.' {
+            if digits == 0 || filled == 3 {
+                return None;
+            }
+            octets[filled] = u8::try_from(value).ok()?;
+            filled += 1;
+            digits = 0;
+            value = 0;
+        } else {
+            let digit = b.wrapping_sub(b'0');
+            if digit > 9 || digits == 3 {
+                return None;
+            }
+            value = value * 10 + u16::from(digit);
+            digits += 1;
+        }
+    }
+    if filled != 3 || digits == 0 {
+        return None;
+    }
+    octets[3] = u8::try_from(value).ok()?;
+    Some(octets.into())
+}
+
+/// An IPv6 address without its brackets; zones are not part of the grammar.
+pub(crate) fn v6(text: &[u8]) -> Option<Ipv6Addr> {
+    let text = core::str::from_utf8(text).ok()?;
+    if let Some((before, after)) = text.split_once(":::") {
+        // RFC 5118 section 4.10: the grammar of RFC 3261 allows a third colon before an IPv4 part; tolerate it there.
+        let mut fixed = [0; 48];
+        let len = before.len() + 2 + after.len();
+        if !after.contains('.') || after.contains(':') || len > fixed.len() {
+            return None;
+        }
+        fixed[..before.len()].copy_from_slice(before.as_bytes());
+        fixed[before.len()..before.len() + 2].copy_from_slice(b"::");
+        fixed[before.len() + 2..len].copy_from_slice(after.as_bytes());
+        return core::str::from_utf8(&fixed[..len]).ok()?.parse().ok();
+    }
+    text.parse().ok()
+}
+
+/// An address with or without brackets, as `received` carries it (RFC 5118 section 4.5).
+pub(crate) fn address(text: &[u8]) -> Option<IpAddr> {
+    match text {
+        [b'[', inner @ .., b']'] => v6(inner).map(IpAddr::V6),
+        _ if text.contains(&b':') => v6(text).map(IpAddr::V6),
+        _ => v4(text).map(IpAddr::V4),
+    }
+}
+
+/// A port at `at`, after its colon: 1 to 65,535. Zero is in the grammar but no packet can be sent there.
+#[inline]
+pub(crate) fn port(text: &[u8], at: usize) -> Result<(u16, usize), ValueError> {
+    let rest = text.get(at..).unwrap_or_default();
+    let len = class::span(rest, class::DIGIT);
+    match class::decimal(&rest[..len]).map(u16::try_from) {
+        Some(Ok(port)) if port != 0 => Ok((port, at + len)),
+        _ => Err(ValueError::new(ValueFault::Port, at)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts() {
+        let name = |t: &'static [u8]| Host::parse(t).ok();
+        assert!(matches!(name(b"example.com."), Some(Host::Name(_))));
+        assert!(matches!(name(b"3f2a9c1b8d7e"), Some(Host::Name(_))));
+        assert_eq!(name(b"192.0.2.1"), Some(Host::V4([192, 0, 2, 1].into())));
+        assert_eq!(name(b"192.000.02.1"), Some(Host::V4([192, 0, 2, 1].into())));
+        assert_eq!(name(b"[2001:DB8::1]"), Some(Host::V6("2001:db8::1".parse().unwrap())));
+        assert_eq!(name(b"[::ffff:192.0.2.10]"), Some(Host::V6("::ffff:192.0.2.10".parse().unwrap())));
+        assert_eq!(name(b"[2001:db8:::192.0.2.1]"), name(b"[2001:db8::192.0.2.1]"));
+        for bad in [
+            &b"[2001:db8:::1]"[..],
+            b"[1:::2:::192.0.2.1]",
+            b"",
+            b"1.2.3",
+            b"1.2.3.4.5",
+            b"1.2.3.256",
+            b"1.2.3.",
+            b"1234",
+            b".a",
+            b"a..b",
+            b"[::1",
+            b"[]",
+            b"[fe80::1%eth0]",
+            b"[1.2.3.4]",
+            b"2001:db8::1",
+            b"a b",
+            b"a%62",
+            b"1.2.3.0004",
+        ] {
+            assert!(name(bad).is_none(), "{:?}", bad.escape_ascii().to_string());
+        }
+        assert_eq!(Host::parse(b"A.example."), Host::parse(b"a.EXAMPLE"));
+        assert!(Host::parse(&[b'a'; limit::HOST]).is_ok());
+        assert!(Host::parse(&[b'a'; limit::HOST + 1]).is_err());
+    }
+
+    #[test]
+    fn ports() {
+        assert_eq!(port(b"5060;", 0), Ok((5060, 4)));
+        assert_eq!(port(b"65535", 0), Ok((65535, 5)));
+        for bad in [&b"0"[..], b"65536", b"", b"-1", b"99999999999999999999"] {
+            assert!(port(bad, 0).is_err());
+        }
+    }
+}

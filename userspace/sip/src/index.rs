@@ -1,0 +1,350 @@
+//! The header index: where each header line of a message begins, what it is called, where its value lies.
+//!
+//! One pass over the bytes (see `scan`) fills it; nothing is interpreted beyond the header's name, Content-Length
+//! and the start line. It has no lifetime and no heap: a worker makes one and uses it for every message, and only
+//! the entries that a message needs are written.
+
+use crate::class;
+use crate::error::{Fault, ParseError};
+use crate::limit;
+use crate::name::{self, HeaderName};
+use crate::scan::{self, BLOCK};
+use crate::start::{self, Spans};
+
+/// One header line. Offsets are into the datagram.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    /// First byte of the name.
+    pub(crate) line: u16,
+    /// First byte of the value, white space trimmed.
+    pub(crate) value: u16,
+    /// After the last byte of the value, white space trimmed.
+    pub(crate) value_end: u16,
+    /// Length of the raw name.
+    pub(crate) name_len: u8,
+    pub(crate) name: HeaderName,
+}
+
+/// Reusable storage for the header index of one message at a time: about 2.2 KiB, made once for each worker.
+#[derive(Clone, Debug)]
+pub struct Index {
+    pub(crate) entries: [Entry; limit::HEADER_LINES],
+    /// Entry of the first header of each name; holds rubbish unless the name's bit in `present` is set.
+    pub(crate) first: [u8; name::COUNT + 1],
+    pub(crate) present: u128,
+    pub(crate) repeated: u128,
+    pub(crate) count: u16,
+    /// First byte of the start line.
+    pub(crate) start: u16,
+    /// The empty line's CRLF begins here: end of the last header line.
+    pub(crate) headers_end: u16,
+    pub(crate) body: u16,
+    /// After the last byte of the message.
+    pub(crate) end: u16,
+    pub(crate) spans: Spans,
+}
+
+const _: () = assert!(limit::HEADER_LINES <= 256 && limit::MESSAGE <= u16::MAX as usize);
+
+/// Headers whose repetition makes the whole message unreadable: who it is from and for, which transaction, how long.
+/// Other singletons are judged when they are read.
+const ONCE: [HeaderName; 6] = [
+    HeaderName::ContentLength,
+    HeaderName::CSeq,
+    HeaderName::CallId,
+    HeaderName::From,
+    HeaderName::To,
+    HeaderName::MaxForwards,
+];
+
+const ONCE_BITS: u128 = {
+    let mut bits = 0;
+    let mut i = 0;
+    while i < ONCE.len() {
+        bits |= 1 << ONCE[i] as u8;
+        i += 1;
+    }
+    bits
+};
+
+impl Default for Index {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Index {
+    /// An empty index.
+    #[must_use]
+    pub const fn new() -> Self {
+        const EMPTY: Entry = Entry { line: 0, value: 0, value_end: 0, name_len: 0, name: HeaderName::Other };
+        Self {
+            entries: [EMPTY; limit::HEADER_LINES],
+            first: [0; name::COUNT + 1],
+            present: 0,
+            repeated: 0,
+            count: 0,
+            start: 0,
+            headers_end: 0,
+            body: 0,
+            end: 0,
+            spans: Spans::NONE,
+        }
+    }
+
+    /// The entries of the message that was read last.
+    #[inline]
+    pub(crate) fn entries(&self) -> &[Entry] {
+        self.entries.get(..usize::from(self.count)).unwrap_or(&self.entries)
+    }
+
+    /// Number of the first entry of that name.
+    #[inline]
+    pub(crate) fn first(&self, name: HeaderName) -> Option<usize> {
+        (self.present >> name as u8 & 1 != 0).then(|| usize::from(self.first[name as usize]))
+    }
+
+    /// Is the name there more than once?
+    #[inline]
+    pub(crate) fn is_repeated(&self, name: HeaderName) -> bool {
+        self.repeated >> name as u8 & 1 != 0
+    }
+
+    /// Reads `bytes`. With `LENIENT`, faults that have a status are passed over: bad lines are left out, the first of
+    /// a repeated header counts, the framing is what the datagram shows.
+    #[inline]
+    pub(crate) fn read<const LENIENT: bool>(&mut self, bytes: &[u8]) -> Result<(), ParseError> {
+        let start = skip_empty_lines(bytes);
+        let response = start::is_response(bytes.get(start..).unwrap_or_default());
+        self.read_from::<LENIENT>(bytes, start).map_err(|(fault, at)| ParseError { fault, at, response })
+    }
+
+    #[inline(always)]
+    fn read_from<const LENIENT: bool>(&mut self, bytes: &[u8], start: usize) -> Result<(), (Fault, usize)> {
+        if bytes.len() > limit::MESSAGE {
+            return Err((Fault::TooLarge, limit::MESSAGE));
+        }
+        if start == bytes.len() {
+            return Err((Fault::Empty, start));
+        }
+        self.present = 0;
+        self.repeated = 0;
+        self.count = 0;
+        self.start = start as u16;
+
+        let mut unit = start; // where the current (possibly folded) line began
+        let mut first_line = true;
+        let mut suspicious = false;
+        let mut carried = 0; // a CR in the last lane of the block before
+        let mut base = start;
+        let empty_line = 'scan: loop {
+            let rest = bytes.get(base..).unwrap_or_default();
+            let masks = match rest.first_chunk::<BLOCK>() {
+                Some(block) => scan::masks(block),
+                None if rest.is_empty() => break 'scan None,
+                None => {
+                    let mut block = [b' '; BLOCK];
+                    block[..rest.len()].copy_from_slice(rest);
+                    scan::masks(&block)
+                }
+            };
+            // Each LF may have one control byte before it, which is shown to be CR below. Any other is looked at again.
+            let odd = masks.control & !(masks.line_feed | masks.line_feed >> 1);
+            suspicious |= carried & !masks.line_feed & 1 != 0;
+            let mut line_feeds = masks.line_feed;
+            while line_feeds != 0 {
+                let lane = line_feeds.trailing_zeros();
+                line_feeds &= line_feeds - 1;
+                let at = base + lane as usize;
+                let Some([b'\r', _, after @ ..]) = bytes.get(at.wrapping_sub(1)..) else {
+                    return Err((Fault::BareLineEnd, at));
+                };
+                let end = at - 1;
+                if end == unit {
+                    suspicious |= odd & ((1 << lane) - 1) != 0;
+                    break 'scan Some(end);
+                }
+                if let Some(b' ' | b'\t') = after.first() {
+                    if first_line {
+                        return Err((Fault::StartLine, at));
+                    }
+                    continue; // folded: the line goes on
+                }
+                if first_line {
+                    first_line = false;
+                    let line = bytes.get(unit..end).unwrap_or_default();
+                    match start::parse(line, LENIENT) {
+                        Ok(spans) => self.spans = spans,
+                        Err((fault, offset)) => return Err((fault, unit + offset)),
+                    }
+                } else {
+                    match self.add(bytes, unit, end) {
+                        Ok(()) => {}
+                        Err(_) if LENIENT => {}
+                        Err(fault) => return Err((fault, unit)),
+                    }
+                }
+                unit = at + 1;
+            }
+            suspicious |= odd & !(1 << 63) != 0;
+            carried = odd >> 63;
+            base += BLOCK;
+        };
+        let scanned = empty_line.unwrap_or(bytes.len());
+        if suspicious || (empty_line.is_none() && carried != 0) {
+            check_controls(bytes, start, scanned)?;
+        }
+        let Some(end) = empty_line else {
+            if LENIENT && !first_line {
+                self.headers_end = unit as u16;
+                self.body = bytes.len() as u16;
+                self.end = bytes.len() as u16;
+                return Ok(());
+            }
+            return Err((if first_line { Fault::StartLine } else { Fault::NoEmptyLine }, bytes.len()));
+        };
+        if first_line {
+            return Err((Fault::StartLine, start));
+        }
+        self.headers_end = end as u16;
+        let body = end + 2;
+        self.body = body as u16;
+        self.end = bytes.len() as u16;
+        if LENIENT {
+            return Ok(());
+        }
+        if self.repeated & ONCE_BITS != 0 {
+            return Err(self.duplicate());
+        }
+        if let Some(entry) = self.first(HeaderName::ContentLength).and_then(|i| self.entries.get(i)) {
+            let range = usize::from(entry.value)..usize::from(entry.value_end);
+            let at = range.start;
+            let length = bytes.get(range).and_then(class::decimal).ok_or((Fault::ContentLength, at))?;
+            let end = body.saturating_add(length as usize);
+            if end > bytes.len() {
+                return Err((Fault::Truncated, at));
+            }
+            self.end = end as u16;
+        }
+        Ok(())
+    }
+
+    /// Adds the header line `bytes[line..end]`.
+    #[inline(always)]
+    fn add(&mut self, bytes: &[u8], line: usize, end: usize) -> Result<(), Fault> {
+        let text = bytes.get(line..end).unwrap_or_default();
+        let padded;
+        let window = match bytes.get(line..).and_then(<[u8]>::first_chunk::<16>) {
+            Some(window) => window,
+            None => {
+                let mut copy = [0; 16];
+                let head = text.len().min(16);
+                copy[..head].copy_from_slice(&text[..head]);
+                padded = copy;
+                &padded
+            }
+        };
+        let mut colon = scan::colon(window);
+        if colon == 16 {
+            let further = text.get(16..).and_then(|t| memchr::memchr(b':', t));
+            colon = 16 + further.ok_or(Fault::HeaderLine)?;
+        }
+        let (Some(name), Some(value)) = (text.get(..colon), text.get(colon + 1..)) else {
+            return Err(Fault::HeaderLine);
+        };
+        let mut name = name;
+        while let [rest @ .., b' ' | b'\t'] = name {
+            name = rest;
+        }
+        let known = HeaderName::recognise(window, name);
+        if known == HeaderName::Other && !class::is_token(name) {
+            return Err(Fault::HeaderLine);
+        }
+        if name.len() > limit::HEADER_NAME {
+            return Err(Fault::HeaderNameTooLong);
+        }
+        let mut from = line + colon + 1;
+        let mut value = value;
+        while let [b, rest @ ..] = value {
+            if !class::is(*b, class::LWS) {
+                break;
+            }
+            value = rest;
+            from += 1;
+        }
+        while let [rest @ .., b] = value {
+            if !class::is(*b, class::LWS) {
+                break;
+            }
+            value = rest;
+        }
+        let count = usize::from(self.count);
+        let Some(entry) = self.entries.get_mut(count) else { return Err(Fault::TooManyHeaders) };
+        *entry = Entry {
+            line: line as u16,
+            value: from as u16,
+            value_end: (from + value.len()) as u16,
+            name_len: name.len() as u8,
+            name: known,
+        };
+        let bit = 1u128 << known as u8;
+        if self.present & bit == 0 {
+            self.first[known as usize] = count as u8;
+        }
+        self.repeated |= self.present & bit;
+        self.present |= bit;
+        self.count += 1;
+        Ok(())
+    }
+
+    #[cold]
+    fn duplicate(&self) -> (Fault, usize) {
+        for name in ONCE {
+            if let Some(second) = self.entries().iter().filter(|e| e.name == name).nth(1) {
+                return (Fault::Duplicate(name), usize::from(second.line));
+            }
+        }
+        (Fault::HeaderLine, usize::from(self.start))
+    }
+}
+
+/// RFC 3261 section 7.5: CRLF before the start line is ignored.
+#[inline(always)]
+fn skip_empty_lines(bytes: &[u8]) -> usize {
+    let mut start = 0;
+    while let Some([b'\r', b'\n']) = bytes.get(start..).and_then(<[u8]>::first_chunk::<2>) {
+        start += 2;
+    }
+    start
+}
+
+/// Looks at every byte of a header section in which there is a control byte besides CRLF. HTAB is white space; any other
+/// must be the second half of a quoted pair in a quoted string (RFC 3261 section 25.1), which CR and LF cannot be.
+#[cold]
+fn check_controls(bytes: &[u8], start: usize, end: usize) -> Result<(), (Fault, usize)> {
+    let mut quoted = false;
+    let mut escaped = false;
+    let mut at = start;
+    while at < end {
+        let byte = bytes.get(at).copied().unwrap_or_default();
+        match byte {
+            b'\r' | b'\n' => {
+                if bytes.get(at..at + 2) != Some(b"\r\n") {
+                    return Err((Fault::BareLineEnd, at));
+                }
+                at += 1;
+                escaped = false;
+                // The next line is a new header unless it is folded.
+                quoted &= matches!(bytes.get(at + 1), Some(b' ' | b'\t'));
+            }
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b'\t' => {}
+            _ if byte.is_ascii_control() => return Err((Fault::Control, at)),
+            _ => {}
+        }
+        at += 1;
+    }
+    Ok(())
+}

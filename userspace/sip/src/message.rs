@@ -1,0 +1,426 @@
+//! A message over borrowed bytes: what [`Message::parse`] gives, and the way to every header.
+
+use core::ops::Range;
+
+use crate::address::{Contact, NameAddr, delta_seconds};
+use crate::class;
+use crate::error::{ParseError, ValueError, ValueFault};
+use crate::index::{Entry, Index};
+use crate::list::{Token, Value, Values};
+use crate::name::HeaderName;
+use crate::number::{self, CSeq};
+use crate::start::{Method, RequestLine, StartLine, StatusLine};
+use crate::via::Via;
+
+/// A request or response where it lies: two references, cheap to copy. Header values are read on demand.
+///
+/// Offsets ([`Header::value_range`], [`Via::range`] and so on) count from the first byte that was given to
+/// [`parse`](Self::parse).
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    bytes: &'a [u8],
+    index: &'a Index,
+}
+
+/// One header line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// The name; [`HeaderName::Other`] when the enum does not have it.
+    pub name: HeaderName,
+    /// The name as it stands.
+    pub raw_name: &'a [u8],
+    /// The value without white space at its ends; folding inside it is kept.
+    pub value: &'a [u8],
+    /// Where the value lies.
+    pub value_range: Range<usize>,
+    /// Where the whole line lies, with its folded lines and its last CRLF.
+    pub line_range: Range<usize>,
+}
+
+/// The headers that every request and response must have (RFC 3261 section 8.1.1), read and found sound together.
+#[derive(Clone, Copy, Debug)]
+pub struct Essentials<'a> {
+    /// The topmost Via.
+    pub via: Via<'a>,
+    /// From.
+    pub from: NameAddr<'a>,
+    /// To.
+    pub to: NameAddr<'a>,
+    /// Call-ID.
+    pub call_id: &'a [u8],
+    /// CSeq; in a request, its method is the request's.
+    pub cseq: CSeq<'a>,
+    /// Max-Forwards; a request of RFC 2543 has none.
+    pub max_forwards: Option<u32>,
+}
+
+impl<'a> Message<'a> {
+    /// Reads one datagram: start line, header lines, framing by Content-Length (RFC 3261 section 18.3: what is over
+    /// is not part of the message, what is missing is an error). CRLFs before the start line are ignored
+    /// (section 7.5).
+    ///
+    /// # Errors
+    /// See [`Fault`](crate::Fault). [`ParseError::status`] says whether to answer; if so,
+    /// [`salvage`](Self::salvage) gives a message to build the reply from.
+    #[inline]
+    pub fn parse(bytes: &'a [u8], index: &'a mut Index) -> Result<Message<'a>, ParseError> {
+        index.read::<false>(bytes)?;
+        Ok(Message { bytes, index })
+    }
+
+    /// Reads what can be read of a datagram that [`parse`](Self::parse) refused with a status, so that the refusal
+    /// can be sent. Only for that: bad header lines are left out, of repeated headers the first counts, the URI may
+    /// be unreadable, the framing is not checked.
+    #[must_use]
+    pub fn salvage(bytes: &'a [u8], index: &'a mut Index) -> Option<Message<'a>> {
+        index.read::<true>(bytes).ok()?;
+        Some(Message { bytes, index })
+    }
+
+    /// The message: from the start line to the end of the body as Content-Length sets it.
+    #[must_use]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.slice(self.extent())
+    }
+
+    /// Where the message lies in the datagram.
+    #[must_use]
+    pub fn extent(&self) -> Range<usize> {
+        usize::from(self.index.start)..usize::from(self.index.end)
+    }
+
+    /// All bytes that were given to [`parse`](Self::parse).
+    #[must_use]
+    pub fn datagram(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The start line.
+    #[must_use]
+    pub fn start(&self) -> StartLine<'a> {
+        match self.request() {
+            Some(line) => StartLine::Request(line),
+            None => StartLine::Status(self.status().unwrap_or(StatusLine { code: 0, reason: b"" })),
+        }
+    }
+
+    /// The request line; `None` for a response.
+    #[must_use]
+    pub fn request(&self) -> Option<RequestLine<'a>> {
+        let method = self.method()?;
+        Some(RequestLine { method, uri: self.slice(self.uri_range()) })
+    }
+
+    /// The status line; `None` for a request.
+    #[must_use]
+    pub fn status(&self) -> Option<StatusLine<'a>> {
+        let code = self.index.spans.code;
+        (code != 0).then(|| StatusLine { code, reason: self.slice(self.uri_range()) })
+    }
+
+    /// The request's method; `None` for a response.
+    #[inline]
+    #[must_use]
+    pub fn method(&self) -> Option<Method<'a>> {
+        if self.index.spans.code != 0 {
+            return None;
+        }
+        let start = usize::from(self.index.start);
+        Method::from_bytes(self.slice(start..start + usize::from(self.index.spans.method)))
+    }
+
+    /// Is it a request?
+    #[must_use]
+    pub fn is_request(&self) -> bool {
+        self.index.spans.code == 0
+    }
+
+    /// Where the Request-URI (of a response: the reason phrase) lies.
+    #[must_use]
+    pub fn uri_range(&self) -> Range<usize> {
+        let start = usize::from(self.index.start);
+        start + usize::from(self.index.spans.from)..start + usize::from(self.index.spans.to)
+    }
+
+    /// The body, opaque.
+    #[must_use]
+    pub fn body(&self) -> &'a [u8] {
+        self.slice(self.body_range())
+    }
+
+    /// Where the body lies.
+    #[must_use]
+    pub fn body_range(&self) -> Range<usize> {
+        usize::from(self.index.body)..usize::from(self.index.end)
+    }
+
+    /// Offset of the empty line after the headers: where one more header line can be added.
+    #[must_use]
+    pub fn headers_end(&self) -> usize {
+        usize::from(self.index.headers_end)
+    }
+
+    /// The first header of that name.
+    #[must_use]
+    pub fn header(&self, name: HeaderName) -> Option<Header<'a>> {
+        self.entry(name).map(|entry| self.view(entry))
+    }
+
+    /// All headers of that name, in order.
+    pub fn headers(&self, name: HeaderName) -> impl Iterator<Item = Header<'a>> + use<'a> {
+        let message = *self;
+        let first = self.index.first(name).unwrap_or(usize::MAX);
+        let entries = self.index.entries().get(first..).unwrap_or_default();
+        entries.iter().filter(move |e| e.name == name).map(move |e| message.view(e))
+    }
+
+    /// All headers, in order.
+    pub fn all(&self) -> impl Iterator<Item = Header<'a>> + use<'a> {
+        let message = *self;
+        self.index.entries().iter().map(move |e| message.view(e))
+    }
+
+    /// Is there a header of that name?
+    #[must_use]
+    pub fn has(&self, name: HeaderName) -> bool {
+        self.index.first(name).is_some()
+    }
+
+    /// The value of a header that may be there once.
+    ///
+    /// # Errors
+    /// [`ValueFault::Duplicate`] when it is there more than once.
+    #[inline]
+    pub fn single(&self, name: HeaderName) -> Result<Option<&'a [u8]>, ValueError> {
+        let Some(entry) = self.entry(name) else { return Ok(None) };
+        if self.index.is_repeated(name) {
+            let at = usize::from(entry.line);
+            return Err(ValueError { header: name, fault: ValueFault::Duplicate, at });
+        }
+        Ok(Some(self.value(entry)))
+    }
+
+    /// All values of a header that may have several, over its lines and the commas in them.
+    #[must_use]
+    pub fn values<T: Value<'a>>(&self, name: HeaderName) -> Values<'a, T> {
+        Values::new(*self, name)
+    }
+
+    /// The topmost Via.
+    ///
+    /// # Errors
+    /// [`ValueFault::Missing`], or what is wrong with it.
+    #[inline]
+    pub fn top_via(&self) -> Result<Via<'a>, ValueError> {
+        let entry = self.entry(HeaderName::Via).ok_or(self.missing(HeaderName::Via))?;
+        let base = usize::from(entry.value);
+        let text = self.value(entry);
+        let (mut via, end) = Via::take(text, 0).map_err(|e| e.within(HeaderName::Via, base))?;
+        let end = class::skip_lws(text, end);
+        if end != text.len() && text.get(end) != Some(&b',') {
+            return Err(ValueError::new(ValueFault::Unexpected, end).within(HeaderName::Via, base));
+        }
+        via.relocate(base);
+        Ok(via)
+    }
+
+    /// All Via values, topmost first.
+    #[must_use]
+    pub fn vias(&self) -> Values<'a, Via<'a>> {
+        self.values(HeaderName::Via)
+    }
+
+    /// From.
+    ///
+    /// # Errors
+    /// [`ValueFault::Missing`], or what is wrong with it.
+    pub fn from(&self) -> Result<NameAddr<'a>, ValueError> {
+        self.address(HeaderName::From)?.ok_or(self.missing(HeaderName::From))
+    }
+
+    /// To.
+    ///
+    /// # Errors
+    /// [`ValueFault::Missing`], or what is wrong with it.
+    pub fn to(&self) -> Result<NameAddr<'a>, ValueError> {
+        self.address(HeaderName::To)?.ok_or(self.missing(HeaderName::To))
+    }
+
+    /// An address header that may be there once: From, To, Reply-To, Refer-To, Referred-By.
+    ///
+    /// # Errors
+    /// More than one, or what is wrong with it.
+    #[inline]
+    pub fn address(&self, name: HeaderName) -> Result<Option<NameAddr<'a>>, ValueError> {
+        let Some(text) = self.single(name)? else { return Ok(None) };
+        let base = self.base(name);
+        let mut address: NameAddr<'a> = crate::list::single(text).map_err(|e| e.within(name, base))?;
+        address.relocate(base);
+        Ok(Some(address))
+    }
+
+    /// Call-ID.
+    ///
+    /// # Errors
+    /// [`ValueFault::Missing`], a byte outside `word`, or over its limit.
+    pub fn call_id(&self) -> Result<&'a [u8], ValueError> {
+        self.read(HeaderName::CallId, number::call_id)?.ok_or(self.missing(HeaderName::CallId))
+    }
+
+    /// CSeq.
+    ///
+    /// # Errors
+    /// [`ValueFault::Missing`], or what is wrong with it.
+    pub fn cseq(&self) -> Result<CSeq<'a>, ValueError> {
+        self.read(HeaderName::CSeq, CSeq::parse)?.ok_or(self.missing(HeaderName::CSeq))
+    }
+
+    /// Max-Forwards, 0 to 255; `None` when it is not there (RFC 3261 section 16.3 step 3 allows it).
+    ///
+    /// # Errors
+    /// Not such a number.
+    pub fn max_forwards(&self) -> Result<Option<u32>, ValueError> {
+        self.read(HeaderName::MaxForwards, number::max_forwards)
+    }
+
+    /// Content-Length.
+    ///
+    /// # Errors
+    /// Not a number; only after [`salvage`](Self::salvage).
+    pub fn content_length(&self) -> Result<Option<u32>, ValueError> {
+        let number = |text| class::decimal(text).ok_or(ValueError::new(ValueFault::Number, 0));
+        self.read(HeaderName::ContentLength, number)
+    }
+
+    /// Expires in seconds. What is no number counts as 3600 in a REGISTER (RFC 3261 section 10.3 step 7); here it
+    /// is an error, and the caller decides.
+    ///
+    /// # Errors
+    /// Not a number.
+    pub fn expires(&self) -> Result<Option<u32>, ValueError> {
+        let seconds = |text| delta_seconds(text).ok_or(ValueError::new(ValueFault::Number, 0));
+        self.read(HeaderName::Expires, seconds)
+    }
+
+    /// Route values, topmost first.
+    #[must_use]
+    pub fn routes(&self) -> Values<'a, NameAddr<'a>> {
+        self.values(HeaderName::Route)
+    }
+
+    /// Record-Route values, topmost first.
+    #[must_use]
+    pub fn record_routes(&self) -> Values<'a, NameAddr<'a>> {
+        self.values(HeaderName::RecordRoute)
+    }
+
+    /// Contact values. `*` beside other values is for the registrar to refuse (RFC 3261 section 10.3 step 6).
+    #[must_use]
+    pub fn contacts(&self) -> Values<'a, Contact<'a>> {
+        self.values(HeaderName::Contact)
+    }
+
+    /// Option tags of Require.
+    #[must_use]
+    pub fn require(&self) -> Values<'a, Token<'a>> {
+        self.values(HeaderName::Require)
+    }
+
+    /// Option tags of Proxy-Require.
+    #[must_use]
+    pub fn proxy_require(&self) -> Values<'a, Token<'a>> {
+        self.values(HeaderName::ProxyRequire)
+    }
+
+    /// Option tags of Supported.
+    #[must_use]
+    pub fn supported(&self) -> Values<'a, Token<'a>> {
+        self.values(HeaderName::Supported)
+    }
+
+    /// Reads the headers that every message must have, all or nothing.
+    ///
+    /// # Errors
+    /// The first of them that is missing or wrong; a CSeq method that is not the request's (RFC 3261 section
+    /// 8.1.1.5).
+    #[inline]
+    pub fn essentials(&self) -> Result<Essentials<'a>, ValueError> {
+        let via = self.top_via()?;
+        let from = self.from()?;
+        let to = self.to()?;
+        let call_id = self.call_id()?;
+        let cseq = self.cseq()?;
+        if self.method().is_some_and(|method| method != cseq.method) {
+            return Err(ValueError::new(ValueFault::Mismatch, 0)
+                .within(HeaderName::CSeq, self.base(HeaderName::CSeq)));
+        }
+        let max_forwards = self.max_forwards()?;
+        Ok(Essentials { via, from, to, call_id, cseq, max_forwards })
+    }
+
+    /// Reads a header that may be there once with `parse`, and places its error.
+    #[inline]
+    pub(crate) fn read<T>(
+        &self,
+        name: HeaderName,
+        parse: impl FnOnce(&'a [u8]) -> Result<T, ValueError>,
+    ) -> Result<Option<T>, ValueError> {
+        match self.single(name)? {
+            None => Ok(None),
+            Some(text) => parse(text).map(Some).map_err(|e| e.within(name, self.base(name))),
+        }
+    }
+
+    pub(crate) fn missing(&self, header: HeaderName) -> ValueError {
+        ValueError { header, fault: ValueFault::Missing, at: self.headers_end() }
+    }
+
+    pub(crate) fn index(&self) -> &'a Index {
+        self.index
+    }
+
+    #[inline]
+    pub(crate) fn entry(&self, name: HeaderName) -> Option<&'a Entry> {
+        self.index.first(name).and_then(|i| self.index.entries.get(i))
+    }
+
+    #[inline]
+    pub(crate) fn value(&self, entry: &Entry) -> &'a [u8] {
+        self.slice(usize::from(entry.value)..usize::from(entry.value_end))
+    }
+
+    /// Offset of the value of the first header of that name.
+    fn base(&self, name: HeaderName) -> usize {
+        self.entry(name).map_or(0, |e| usize::from(e.value))
+    }
+
+    /// Offset after the CRLF that ends the header line.
+    #[inline]
+    pub(crate) fn line_end(&self, entry: &Entry) -> usize {
+        // After the trimmed value there is white space, folding and the last CRLF.
+        let mut at = usize::from(entry.value_end);
+        loop {
+            match self.bytes.get(at..).unwrap_or_default() {
+                [b'\r', b'\n', b' ' | b'\t', ..] => at += 3,
+                [b'\r', b'\n', ..] => return at + 2,
+                [_, ..] => at += 1,
+                [] => return at,
+            }
+        }
+    }
+
+    fn view(&self, entry: &Entry) -> Header<'a> {
+        let line = usize::from(entry.line);
+        Header {
+            name: entry.name,
+            raw_name: self.slice(line..line + usize::from(entry.name_len)),
+            value: self.value(entry),
+            value_range: usize::from(entry.value)..usize::from(entry.value_end),
+            line_range: line..self.line_end(entry),
+        }
+    }
+
+    fn slice(&self, range: Range<usize>) -> &'a [u8] {
+        self.bytes.get(range).unwrap_or_default()
+    }
+}
