@@ -43,6 +43,11 @@ impl Failure {
         Self::new(Code::Failed, what)
     }
 
+    /// Failed, and what was printed already says all: the last line of a test run is the runner's own.
+    pub fn silent() -> Self {
+        Self::failed(String::new())
+    }
+
     /// A tool or toolchain is missing.
     pub fn missing(what: impl Into<String>) -> Self {
         Self::new(Code::Missing, what)
@@ -67,6 +72,9 @@ impl Failure {
 
     /// Prints the failure to standard error and gives the exit code.
     pub fn report(&self) -> ExitCode {
+        if self.what.is_empty() {
+            return ExitCode::from(self.code as u8);
+        }
         eprintln!("{} {}", console::style("error:").for_stderr().red().bold(), self.what);
         if let Some(fix) = &self.fix {
             eprintln!("{} {fix}", console::style("  fix:").for_stderr().green().bold());

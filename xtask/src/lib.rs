@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod build_and_load;
+pub mod ci;
 pub mod ebpf;
 pub mod failure;
 pub mod fuzz;
@@ -17,6 +18,7 @@ pub mod node;
 pub mod process;
 pub mod progress;
 pub mod sipp;
+pub mod test;
 pub mod workspace;
 
 pub use failure::{Code, Failure};
@@ -53,8 +55,12 @@ enum Verb {
     BuildAndLoad(build_and_load::Args),
     /// The laboratory: two namespaces and a wire, phones, calls.
     Lab(lab::Args),
+    /// Every test, through one runner; the last line is its verdict.
+    Test(test::Args),
     /// Rebuild the committed eBPF object, or check that it is fresh.
     BuildEbpf(ebpf::Args),
+    /// Everything that a change must pass: format, lints, eBPF object, documentation, tests.
+    Ci(ci::Args),
     /// Fuzz the SIP message.
     Fuzz(fuzz::Args),
 }
@@ -68,6 +74,8 @@ impl Xtask {
         match self.verb {
             Verb::BuildAndLoad(args) => build_and_load::run(&args),
             Verb::Lab(args) => lab::run(&args),
+            Verb::Test(args) => test::run(&args),
+            Verb::Ci(args) => ci::run(&args),
             Verb::BuildEbpf(args) => ebpf::run(&args),
             Verb::Fuzz(args) => fuzz::run(&args),
         }

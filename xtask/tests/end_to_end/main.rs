@@ -1,0 +1,17 @@
+//! The node as it is shipped, in namespaces: real packets, real phones, real signals.
+//!
+//! Each test makes its own laboratory, writes a configuration, starts `strowger`, and removes everything again, also
+//! when it fails. They need root, and some need sipp; without them they skip themselves aloud (see `bench`).
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "what cannot be had here fails the test")]
+
+mod bench;
+mod calls;
+mod fragments;
+mod gateway;
+mod kill;
+mod laboratory;
+mod misuse;
+mod neighbours;
+mod phone;
+mod signals;
