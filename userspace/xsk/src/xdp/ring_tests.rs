@@ -216,7 +216,10 @@ mod alone {
                     }
                 }
                 None => {
+                    // Looked at before the ring: what a finished writer wrote is all there.
+                    let finished = writer.is_finished();
                     consumer.release();
+                    assert!(!finished || consumer.peek(1) == 1, "the writer ended at {expected} of {count}");
                     std::thread::yield_now();
                 }
             }
