@@ -24,7 +24,6 @@ pub struct NameAddr<'a> {
     offset: usize,
     uri: Span,
     tag: Option<Span>,
-    end: usize,
 }
 
 impl<'a> NameAddr<'a> {
@@ -81,7 +80,7 @@ impl<'a> NameAddr<'a> {
 
     /// Offset after the last parameter: where one more can be added.
     pub(crate) fn params_end(&self) -> usize {
-        self.offset + self.end
+        self.offset + self.text.len()
     }
 }
 
@@ -132,7 +131,7 @@ impl<'a> Value<'a> for NameAddr<'a> {
             Ok(())
         })?;
         let value = text.get(start..end).unwrap_or_default();
-        Ok((NameAddr { display, params, text: value, offset: start, uri, tag, end: end - start }, end))
+        Ok((NameAddr { display, params, text: value, offset: start, uri, tag }, end))
     }
 
     fn relocate(&mut self, by: usize) {

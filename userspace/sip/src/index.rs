@@ -36,6 +36,8 @@ pub struct Index {
     pub(crate) count: u16,
     /// First byte of the start line.
     pub(crate) start: u16,
+    /// The first header line begins here.
+    pub(crate) headers: u16,
     /// The empty line's CRLF begins here: end of the last header line.
     pub(crate) headers_end: u16,
     pub(crate) body: u16,
@@ -85,6 +87,7 @@ impl Index {
             repeated: 0,
             count: 0,
             start: 0,
+            headers: 0,
             headers_end: 0,
             body: 0,
             end: 0,
@@ -172,6 +175,7 @@ impl Index {
                 }
                 if first_line {
                     first_line = false;
+                    self.headers = (at + 1) as u16;
                     let line = bytes.get(unit..end).unwrap_or_default();
                     match start::parse(line, LENIENT) {
                         Ok(spans) => self.spans = spans,

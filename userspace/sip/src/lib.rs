@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod buffer;
 mod class;
+mod edit;
 mod error;
 mod host;
 mod index;
@@ -13,12 +15,15 @@ mod name;
 mod number;
 mod param;
 pub mod quoted;
+mod render;
 mod scan;
 mod start;
 mod uri;
 mod via;
 
 pub use address::{Contact, ContactAddress, NameAddr};
+pub use buffer::Buffer;
+pub use edit::{EditError, EditPlan, Reply, reason_phrase};
 pub use error::{Fault, ParseError, ValueError, ValueFault};
 pub use host::Host;
 pub use index::Index;
@@ -27,6 +32,7 @@ pub use message::{Essentials, Header, Message};
 pub use name::HeaderName;
 pub use number::CSeq;
 pub use param::{Param, ParamIter, Params};
+pub use render::{AddressText, Digits};
 pub use start::{Method, RequestLine, StartLine, StatusLine};
 pub use uri::{Scheme, UnescapeError, Uri, UriParams, escape_user, unescape_into};
 pub use via::{Transport, Via};

@@ -154,6 +154,12 @@ impl<'a> Message<'a> {
         usize::from(self.index.body)..usize::from(self.index.end)
     }
 
+    /// Offset of the first header line: where one more can be put on top.
+    #[must_use]
+    pub fn first_line_end(&self) -> usize {
+        usize::from(self.index.headers)
+    }
+
     /// Offset of the empty line after the headers: where one more header line can be added.
     #[must_use]
     pub fn headers_end(&self) -> usize {

@@ -1,0 +1,361 @@
+//! The edit plan: changes collected against a parsed message, then applied to the bytes where they lie.
+//!
+//! A plan holds offsets and its own text, never a borrow, so the message's bytes can be changed afterwards. Applying
+//! it cuts the message at the edits into runs that are kept; one run stays where it is and the others move. The one
+//! that stays is the longest that leaves room for the rest, which in a forwarded request is everything from the first
+//! untouched header to the end of the body: the start line and the top headers grow into the headroom, and the edit
+//! costs the bytes before it, not the message.
+
+mod header;
+mod reply;
+
+use core::fmt;
+use core::ops::Range;
+
+use crate::buffer::Buffer;
+use crate::error::ValueError;
+use crate::limit;
+use crate::message::Message;
+use crate::name::HeaderName;
+
+pub use reply::{Reply, reason_phrase};
+
+/// Why an edit was refused. The message is then as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EditError {
+    /// More than [`limit::EDITS`] edits.
+    TooMany,
+    /// More than [`limit::EDIT_TEXT`] octets of new text.
+    TextFull,
+    /// A range that is not in the message.
+    OutOfRange,
+    /// A range that overlaps one that is edited already.
+    Overlap,
+    /// The buffer does not hold the message that the plan was made for (its length differs).
+    OtherMessage,
+    /// The edited message has `needed` octets and the buffer (or the largest message) only `available`.
+    NoRoom {
+        /// Octets of the edited message.
+        needed: usize,
+        /// Octets of the whole buffer.
+        available: usize,
+    },
+    /// The header to edit is not there.
+    Missing(HeaderName),
+    /// The header to edit cannot be read.
+    Value(ValueError),
+    /// Max-Forwards is 0 and cannot be decremented.
+    Exhausted,
+}
+
+impl From<ValueError> for EditError {
+    fn from(error: ValueError) -> Self {
+        EditError::Value(error)
+    }
+}
+
+impl fmt::Display for EditError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EditError::TooMany => f.write_str("too many edits"),
+            EditError::TextFull => f.write_str("too much new text"),
+            EditError::OutOfRange => f.write_str("edit outside the message"),
+            EditError::Overlap => f.write_str("edits overlap"),
+            EditError::OtherMessage => f.write_str("the plan is for another message"),
+            EditError::NoRoom { needed, available } => {
+                write!(f, "edited message of {needed} octets in a buffer of {available}")
+            }
+            EditError::Missing(name) => write!(f, "no {name} to edit"),
+            EditError::Value(error) => error.fmt(f),
+            EditError::Exhausted => f.write_str("Max-Forwards is 0"),
+        }
+    }
+}
+
+impl core::error::Error for EditError {}
+
+/// `datagram[from..to]` becomes `text[text..text + len]`.
+#[derive(Clone, Copy, Debug)]
+struct Edit {
+    from: u16,
+    to: u16,
+    text: u16,
+    len: u16,
+}
+
+/// Changes to one message. Fixed size (8.5 KiB), no heap; a worker makes one and uses it for every message.
+///
+/// Offsets are those of the [`Message`]; edits may be given in any order and may touch but not overlap. Text inserted
+/// at one offset stands in the order of the calls, and before the replacement of a range that begins there.
+#[derive(Clone, Debug)]
+pub struct EditPlan {
+    /// Sorted by `from`, then `to`, then time.
+    edits: [Edit; limit::EDITS],
+    text: [u8; limit::EDIT_TEXT],
+    count: u16,
+    used: u16,
+    /// Length of the datagram that the plan is for.
+    datagram: u16,
+    /// The message in the datagram: what lies outside (RFC 3261 sections 7.5 and 18.3) is dropped.
+    start: u16,
+    end: u16,
+}
+
+impl Default for EditPlan {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl EditPlan {
+    /// An empty plan for an empty message.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            edits: [Edit { from: 0, to: 0, text: 0, len: 0 }; limit::EDITS],
+            text: [0; limit::EDIT_TEXT],
+            count: 0,
+            used: 0,
+            datagram: 0,
+            start: 0,
+            end: 0,
+        }
+    }
+
+    /// Forgets all edits and begins anew for `message`.
+    #[inline]
+    pub fn begin(&mut self, message: &Message<'_>) {
+        self.count = 0;
+        self.used = 0;
+        self.datagram = message.datagram().len() as u16;
+        let extent = message.extent();
+        self.start = extent.start as u16;
+        self.end = extent.end as u16;
+    }
+
+    /// Puts `text` in place of `range`.
+    ///
+    /// # Errors
+    /// [`EditError::OutOfRange`], [`EditError::Overlap`], [`EditError::TooMany`], [`EditError::TextFull`].
+    #[inline]
+    pub fn replace(&mut self, range: Range<usize>, text: &[u8]) -> Result<(), EditError> {
+        self.replace_with(range, &[text])
+    }
+
+    /// Puts the parts, one after the other, in place of `range`.
+    ///
+    /// # Errors
+    /// As [`replace`](Self::replace).
+    #[inline]
+    pub fn replace_with(&mut self, range: Range<usize>, parts: &[&[u8]]) -> Result<(), EditError> {
+        self.edit(range, parts.iter().copied())
+    }
+
+    #[inline]
+    fn edit<'t>(
+        &mut self,
+        range: Range<usize>,
+        parts: impl IntoIterator<Item = &'t [u8]>,
+    ) -> Result<(), EditError> {
+        if range.start < usize::from(self.start)
+            || range.start > range.end
+            || range.end > usize::from(self.end)
+        {
+            return Err(EditError::OutOfRange);
+        }
+        let (from, to) = (range.start as u16, range.end as u16);
+        let count = usize::from(self.count);
+        let edits = self.edits.get_mut(..=count).ok_or(EditError::TooMany)?;
+        // Edits mostly come in order: look from the back for the place.
+        let mut place = count;
+        while place > 0 && (edits[place - 1].from, edits[place - 1].to) > (from, to) {
+            place -= 1;
+        }
+        if (place > 0 && edits[place - 1].to > from) || (place < count && to > edits[place].from) {
+            return Err(EditError::Overlap);
+        }
+        let begin = usize::from(self.used);
+        let mut used = begin;
+        for part in parts {
+            let room = self.text.get_mut(used..used + part.len()).ok_or(EditError::TextFull)?;
+            room.copy_from_slice(part);
+            used += part.len();
+        }
+        edits.copy_within(place..count, place + 1);
+        edits[place] = Edit { from, to, text: begin as u16, len: (used - begin) as u16 };
+        self.used = used as u16;
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Inserts `text` before the byte at `at`.
+    ///
+    /// # Errors
+    /// As [`replace`](Self::replace).
+    pub fn insert(&mut self, at: usize, text: &[u8]) -> Result<(), EditError> {
+        self.replace_with(at..at, &[text])
+    }
+
+    /// Removes `range`.
+    ///
+    /// # Errors
+    /// As [`replace`](Self::replace).
+    pub fn delete(&mut self, range: Range<usize>) -> Result<(), EditError> {
+        self.replace_with(range, &[])
+    }
+
+    /// How many edits there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        usize::from(self.count)
+    }
+
+    /// Is there no edit?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Length of the message after the edits.
+    #[must_use]
+    pub fn edited_len(&self) -> usize {
+        let kept = usize::from(self.end - self.start);
+        let edits = self.edits();
+        // The deleted ranges do not overlap, so they are at most what there is.
+        kept - edits.iter().map(|e| usize::from(e.to - e.from)).sum::<usize>()
+            + edits.iter().map(|e| usize::from(e.len)).sum::<usize>()
+    }
+
+    /// Applies the plan to the message in `buffer`, in place. The plan stays, so that it can be applied to a copy.
+    ///
+    /// # Errors
+    /// [`EditError::OtherMessage`], [`EditError::NoRoom`]; the buffer is then untouched.
+    pub fn apply(&self, buffer: &mut Buffer<'_>) -> Result<(), EditError> {
+        let (bytes, range) = buffer.parts();
+        if range.len() != usize::from(self.datagram) {
+            return Err(EditError::OtherMessage);
+        }
+        let needed = self.check_room(bytes.len())?;
+        let base = range.start;
+        let start = self.place(base, bytes.len() - needed);
+
+        // Runs that move towards the front go first, front run first; then the others, last run first. A run's new place
+        // then never covers a run that has yet to move: new places are in the order of the old ones.
+        let mut to = start;
+        let mut from = base + usize::from(self.start);
+        let mut backwards = false;
+        for edit in self.edits() {
+            let end = base + usize::from(edit.from);
+            if to < from && from < end {
+                bytes.copy_within(from..end, to);
+            }
+            backwards |= to > from;
+            to += end - from + usize::from(edit.len);
+            from = base + usize::from(edit.to);
+        }
+        let end = base + usize::from(self.end);
+        if to < from {
+            bytes.copy_within(from..end, to);
+        }
+        backwards |= to > from;
+        if backwards {
+            let mut to_end = start + needed;
+            let mut end = end;
+            for edit in self.edits().iter().rev() {
+                let from = base + usize::from(edit.to);
+                let to = to_end - (end - from);
+                if to > from {
+                    bytes.copy_within(from..end, to);
+                }
+                to_end = to - usize::from(edit.len);
+                end = base + usize::from(edit.from);
+            }
+            let from = base + usize::from(self.start);
+            if start > from {
+                bytes.copy_within(from..end, start);
+            }
+        }
+        let mut to = start;
+        let mut from = self.start;
+        for edit in self.edits() {
+            to += usize::from(edit.from - from);
+            let text = self.text_of(edit);
+            if let Some(place) = bytes.get_mut(to..to + text.len()) {
+                place.copy_from_slice(text);
+            }
+            to += text.len();
+            from = edit.to;
+        }
+        *range = start..start + needed;
+        Ok(())
+    }
+
+    /// Writes the edited message into `out` and returns it; `datagram` is what the message was parsed from.
+    ///
+    /// # Errors
+    /// [`EditError::OtherMessage`], [`EditError::NoRoom`].
+    pub fn write_to<'o>(&self, datagram: &[u8], out: &'o mut [u8]) -> Result<&'o [u8], EditError> {
+        if datagram.len() != usize::from(self.datagram) {
+            return Err(EditError::OtherMessage);
+        }
+        let needed = self.check_room(out.len())?;
+        let mut to = 0;
+        let mut put = |piece: &[u8]| {
+            if let Some(place) = out.get_mut(to..to + piece.len()) {
+                place.copy_from_slice(piece);
+            }
+            to += piece.len();
+        };
+        let mut from = self.start;
+        for edit in self.edits() {
+            put(datagram.get(usize::from(from)..usize::from(edit.from)).unwrap_or_default());
+            put(self.text_of(edit));
+            from = edit.to;
+        }
+        put(datagram.get(usize::from(from)..usize::from(self.end)).unwrap_or_default());
+        out.get(..needed).ok_or(EditError::NoRoom { needed, available: 0 })
+    }
+
+    fn edits(&self) -> &[Edit] {
+        self.edits.get(..usize::from(self.count)).unwrap_or_default()
+    }
+
+    #[inline]
+    fn text_of(&self, edit: &Edit) -> &[u8] {
+        let from = usize::from(edit.text);
+        self.text.get(from..from + usize::from(edit.len)).unwrap_or_default()
+    }
+
+    fn check_room(&self, capacity: usize) -> Result<usize, EditError> {
+        let needed = self.edited_len();
+        let available = capacity.min(limit::MESSAGE);
+        if needed > available { Err(EditError::NoRoom { needed, available }) } else { Ok(needed) }
+    }
+
+    /// Where the edited message begins: such that the longest run stays for which that is possible; when none can stay,
+    /// as near as it goes to where the longest would. `last` is the last place it can begin.
+    fn place(&self, base: usize, last: usize) -> usize {
+        let mut best: (bool, usize, usize) = (false, 0, 0);
+        // Where the message would begin if the run at `from` stayed: its growth so far is taken from the front.
+        let mut start = (base + usize::from(self.start)) as isize;
+        let mut from = self.start;
+        let mut consider = |start: isize, len: usize| {
+            let clamped = start.clamp(0, last as isize);
+            let candidate = (clamped == start, len, clamped as usize);
+            if (candidate.0, candidate.1) >= (best.0, best.1) {
+                best = candidate;
+            }
+        };
+        for edit in self.edits() {
+            consider(start, usize::from(edit.from - from));
+            start -= edit.len as isize - (edit.to - edit.from) as isize;
+            from = edit.to;
+        }
+        consider(start, usize::from(self.end - from));
+        best.2
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+//! Edits by header: what a proxy does to a request or response on its way (RFC 3261 sections 16.6 and 16.7).
+
+use core::net::IpAddr;
+
+use super::{EditError, EditPlan};
+use crate::address::NameAddr;
+use crate::class;
+use crate::list::Value;
+use crate::message::Message;
+use crate::name::HeaderName;
+use crate::render::{AddressText, Digits};
+use crate::via::Via;
+
+/// Max-Forwards of a request that has none: RFC 3261 section 16.6 step 3.
+const MAX_FORWARDS: &[u8] = b"Max-Forwards: 70\r\n";
+
+impl EditPlan {
+    /// Replaces the Request-URI.
+    ///
+    /// # Errors
+    /// [`EditError::OutOfRange`] for a response; see [`replace`](Self::replace).
+    #[inline]
+    pub fn replace_request_uri(&mut self, message: &Message<'_>, uri: &[u8]) -> Result<(), EditError> {
+        if !message.is_request() {
+            return Err(EditError::OutOfRange);
+        }
+        self.replace(message.uri_range(), uri)
+    }
+
+    /// Adds `Name: parts…` above all other header lines, so it is the first of its name. Of two lines added so, the
+    /// one added first stands first.
+    ///
+    /// # Errors
+    /// See [`replace`](Self::replace).
+    #[inline]
+    pub fn prepend_header(
+        &mut self,
+        message: &Message<'_>,
+        name: HeaderName,
+        parts: &[&[u8]],
+    ) -> Result<(), EditError> {
+        self.header_line(message.first_line_end(), name, parts)
+    }
+
+    /// Adds `Name: parts…` below all other header lines.
+    ///
+    /// # Errors
+    /// See [`replace`](Self::replace).
+    pub fn append_header(
+        &mut self,
+        message: &Message<'_>,
+        name: HeaderName,
+        parts: &[&[u8]],
+    ) -> Result<(), EditError> {
+        self.header_line(message.headers_end(), name, parts)
+    }
+
+    /// Removes every line of that header, however it is spelled: any case, compact form, space before the colon,
+    /// folded. For [`HeaderName::Other`]: every header that the enum does not know.
+    ///
+    /// # Errors
+    /// See [`replace`](Self::replace).
+    pub fn remove_header(&mut self, message: &Message<'_>, name: HeaderName) -> Result<(), EditError> {
+        let Some(first) = message.index().first(name) else { return Ok(()) };
+        for entry in message.index().entries().get(first..).unwrap_or_default() {
+            if entry.name == name {
+                self.delete(usize::from(entry.line)..message.line_end(entry))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the topmost Via value, as is done to a response before it is forwarded (section 16.7 step 3).
+    ///
+    /// # Errors
+    /// [`EditError::Missing`], or the Via cannot be read.
+    #[inline]
+    pub fn remove_top_via(&mut self, message: &Message<'_>) -> Result<(), EditError> {
+        self.remove_first_values::<Via<'_>>(message, HeaderName::Via, 1)
+    }
+
+    /// Removes the first Route value (section 16.4).
+    ///
+    /// # Errors
+    /// [`EditError::Missing`], or the Route cannot be read.
+    pub fn remove_first_route(&mut self, message: &Message<'_>) -> Result<(), EditError> {
+        self.remove_first_values::<NameAddr<'_>>(message, HeaderName::Route, 1)
+    }
+
+    /// Removes the first `count` Route values: two when this element record-routed twice.
+    ///
+    /// # Errors
+    /// [`EditError::Missing`] when there are fewer, or one cannot be read.
+    pub fn remove_routes(&mut self, message: &Message<'_>, count: usize) -> Result<(), EditError> {
+        self.remove_first_values::<NameAddr<'_>>(message, HeaderName::Route, count)
+    }
+
+    /// Removes the first `count` values of a header: whole lines, and the front of the line in which the last of them
+    /// stands.
+    ///
+    /// # Errors
+    /// [`EditError::Missing`] when there are fewer, or one cannot be read.
+    pub fn remove_first_values<'a, T: Value<'a>>(
+        &mut self,
+        message: &Message<'a>,
+        name: HeaderName,
+        count: usize,
+    ) -> Result<(), EditError> {
+        let mut left = count;
+        let first = message.index().first(name).ok_or(EditError::Missing(name))?;
+        for entry in message.index().entries().get(first..).unwrap_or_default() {
+            if left == 0 {
+                return Ok(());
+            }
+            if entry.name != name {
+                continue;
+            }
+            let text = message.value(entry);
+            let base = usize::from(entry.value);
+            let mut at = 0;
+            while left > 0 && at < text.len() {
+                let (_, end) = T::take(text, at).map_err(|e| e.within(name, base))?;
+                at = class::skip_lws(text, end);
+                left -= 1;
+                if text.get(at) == Some(&b',') {
+                    at = class::skip_lws(text, at + 1);
+                } else if at != text.len() {
+                    let fault = crate::error::ValueFault::Unexpected;
+                    return Err(crate::error::ValueError::new(fault, at).within(name, base).into());
+                }
+            }
+            if at == text.len() {
+                self.delete(usize::from(entry.line)..message.line_end(entry))?;
+            } else {
+                self.delete(base..base + at)?;
+            }
+        }
+        if left == 0 { Ok(()) } else { Err(EditError::Missing(name)) }
+    }
+
+    /// Sets `received` and the value of `rport` in the topmost Via of a request (section 18.2.1; RFC 3581 section 4).
+    /// A `received` that is there is replaced; `rport` is only filled in where the sender asked for it.
+    ///
+    /// # Errors
+    /// The Via cannot be read; see [`replace`](Self::replace).
+    pub fn set_top_via_params(
+        &mut self,
+        message: &Message<'_>,
+        received: Option<IpAddr>,
+        rport: Option<u16>,
+    ) -> Result<(), EditError> {
+        self.mark_via(&message.top_via()?, received, rport)
+    }
+
+    /// As [`set_top_via_params`](Self::set_top_via_params), for a Via that was read already.
+    ///
+    /// # Errors
+    /// See [`replace`](Self::replace).
+    #[inline]
+    pub fn mark_via(
+        &mut self,
+        via: &Via<'_>,
+        received: Option<IpAddr>,
+        rport: Option<u16>,
+    ) -> Result<(), EditError> {
+        if let (Some(port), Some(range)) = (rport, via.rport_range()) {
+            self.replace_with(range, &[b"rport=", Digits::new(u32::from(port)).as_bytes()])?;
+        }
+        if let Some(address) = received {
+            let text = AddressText::received(address);
+            match via.received_range() {
+                Some(range) => self.replace(range, text.as_bytes())?,
+                None => {
+                    let end = via.range().end;
+                    self.replace_with(end..end, &[b";received=", text.as_bytes()])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Max-Forwards less one, or 70 where there is none (section 16.6 step 3).
+    ///
+    /// # Errors
+    /// [`EditError::Exhausted`] at 0; not a number; there twice.
+    #[inline]
+    pub fn decrement_max_forwards(&mut self, message: &Message<'_>) -> Result<(), EditError> {
+        let (Some(hops), Some(entry)) = (message.max_forwards()?, message.entry(HeaderName::MaxForwards))
+        else {
+            let top = message.first_line_end();
+            return self.insert(top, MAX_FORWARDS);
+        };
+        let hops = hops.checked_sub(1).ok_or(EditError::Exhausted)?;
+        self.replace(usize::from(entry.value)..usize::from(entry.value_end), Digits::new(hops).as_bytes())
+    }
+
+    #[inline]
+    fn header_line(&mut self, at: usize, name: HeaderName, parts: &[&[u8]]) -> Result<(), EditError> {
+        let head: [&[u8]; 2] = [name.as_str().as_bytes(), b": "];
+        let tail: [&[u8]; 1] = [b"\r\n"];
+        self.edit(at..at, head.into_iter().chain(parts.iter().copied()).chain(tail))
+    }
+}
