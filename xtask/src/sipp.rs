@@ -174,20 +174,16 @@ impl Sipp {
         Ok(self.tally())
     }
 
-    /// What it complained of: the first lines of its error file, or the last of its screen when it did not get there.
-    pub fn complaint(&self, lines: usize) -> String {
+    /// What it complained of: the beginning of its error file, or the end of its screen when it did not get there.
+    /// sipp sets no line ends between its errors, so the text is cut to a few hundred characters.
+    pub fn complaint(&self) -> String {
         let errors = fs::read_to_string(&self.errors).unwrap_or_default();
         if !errors.trim().is_empty() {
-            return errors
-                .lines()
-                .filter(|line| !line.trim().is_empty())
-                .take(lines)
-                .collect::<Vec<_>>()
-                .join("\n");
+            return format!("{} … (all of it: {})", cut(&errors), self.errors.display());
         }
         let screen = fs::read_to_string(&self.screen).unwrap_or_default();
         let kept: Vec<&str> = screen.lines().filter(|line| !line.trim().is_empty()).collect();
-        kept[kept.len().saturating_sub(lines)..].join("\n")
+        kept[kept.len().saturating_sub(3)..].join("\n")
     }
 
     /// What it plays.
@@ -228,6 +224,11 @@ impl Tally {
             retransmissions: value("Retransmissions(C)")?,
         })
     }
+}
+
+/// The first few hundred characters, on one line.
+fn cut(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(400).collect()
 }
 
 fn target(remote: SocketAddr) -> String {

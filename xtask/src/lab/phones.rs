@@ -134,7 +134,7 @@ impl Phones<'_> {
         // What sipp gave up before it began is as failed as what it began.
         tally.failed = u64::from(traffic.calls).saturating_sub(tally.ok);
         if tally.failed > 0 {
-            eprintln!("{}", sipp.complaint(12));
+            eprintln!("{}", sipp.complaint());
         }
         let called = answering.finish(Duration::from_secs(4))?;
         Ok(Report { calling: tally, called })
@@ -147,7 +147,7 @@ impl Phones<'_> {
             if sipp.ended()?.is_some() || Instant::now() > until {
                 return Err(Failure::failed(format!(
                     "sipp does not answer on {local}: {}",
-                    sipp.complaint(3)
+                    sipp.complaint()
                 )));
             }
             interrupt::check()?;
@@ -168,7 +168,7 @@ fn watch(sipp: &mut Sipp, calls: u32, mut progress: impl FnMut(&Tally)) -> Resul
             let tally = sipp.tally();
             // 0 and 1 are sipp's own verdicts over its calls; everything else is sipp itself in trouble.
             if !matches!(status.code(), Some(0 | 1)) && tally.ok < u64::from(calls) {
-                let what = format!("sipp ({role:?}) ended with {status}: {}", sipp.complaint(3));
+                let what = format!("sipp ({role:?}) ended with {status}: {}", sipp.complaint());
                 return Err(Failure::new(Code::Failed, what));
             }
             return Ok(tally);
