@@ -3,15 +3,23 @@
 //! `strowger-node` opens one [`Socket`] for each NIC queue and one [`KernelSocket`] for each listen address, asks
 //! [`NextHops`] where a message leaves, and hands frames between them and the engine. Nothing here knows SIP.
 //!
-//! This crate holds the only `unsafe` of the user-space side, in four files: `xdp/memory.rs` (mappings),
-//! `xdp/umem.rs` (a token opens its chunk), `xdp/ring.rs` (indices and descriptors shared with the kernel) and
-//! `syscall.rs`. Each block says why it is sound.
+//! This crate holds the only `unsafe` of the user-space side, in six files: `xdp/memory.rs` (mappings),
+//! `xdp/umem.rs` (a token opens its chunk), `xdp/ring.rs` (indices and descriptors shared with the kernel),
+//! `mmsg.rs` (batches of datagrams), `device.rs` (ioctls) and `syscall.rs`. Each block says why it is sound.
 #![deny(unsafe_code)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
 #[allow(unsafe_code)]
+mod device;
+mod kernel;
+#[allow(unsafe_code)]
+mod mmsg;
+#[allow(unsafe_code)]
 mod syscall;
 mod xdp;
+
+pub use device::Device;
+pub use kernel::{KernelCounters, KernelSocket, Received};
 
 pub use xdp::{
     Balance, BindMode, Counters, Frame, FrameBatch, Mode, OutOfChunk, Pages, RingSizes, RingUse, Socket,
