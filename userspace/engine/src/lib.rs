@@ -1,2 +1,23 @@
-//! Placeholder head; see Cargo.toml.
+//! The SIP element of a node without sockets, clock or threads: registrar, location, stateless proxy.
+//!
+//! One law for the whole interface: `Engine::handle` takes a message and edits it where it lies, and says where it
+//! goes; `Engine::timeout` says when `Engine::on_timeout` is wanted; time is an argument. Workers have an engine
+//! each and share one [`Location`]. So the behaviour of a whole node runs in a test, with virtual time, without root.
+//!
+//! The way of a request: `engine` parses, `request` reads what decides, `proxy` validates and finds the next hop,
+//! `registrar` serves REGISTER, `refusal` and `answer` say no and yes. The way of a response: `response`. What makes
+//! it stateless is in `branch` and `route`: all that must be remembered travels in the message, under a MAC.
 #![forbid(unsafe_code)]
+#![allow(dead_code)] // until the element that uses it is in
+
+mod config;
+mod counters;
+mod keys;
+mod location;
+mod site;
+mod time;
+
+pub use config::{Config, ConfigError, Registrar, limit};
+pub use counters::{Counters, Event};
+pub use location::{Location, RegisteredContact, Registration};
+pub use time::Time;

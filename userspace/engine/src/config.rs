@@ -1,0 +1,360 @@
+//! What a node's configuration says to the engine, and what is wrong with it.
+//!
+//! The node fills this from its YAML file; [`Engine::new`](crate::Engine::new) and
+//! [`Location::new`](crate::Location::new) validate it. The texts of [`ConfigError`] name the YAML keys.
+
+use core::fmt;
+use core::net::{IpAddr, SocketAddr};
+
+/// Limits that are not configured, each with its reason.
+pub mod limit {
+    /// Listen addresses: the index of one is a single base-32 digit in the branch of every request sent on.
+    pub const LISTEN: usize = 32;
+    /// Domains: the index of one is 16 bits in every record of the location table; a thousand are looked up as
+    /// fast as one.
+    pub const DOMAINS: usize = 1024;
+    /// Contacts of one user: a 200 to REGISTER lists them all (RFC 3261 section 10.3) and has to fit a datagram.
+    pub const CONTACTS: usize = 32;
+    /// Bindings of one node. Above it the table alone takes more than 20 GB.
+    pub const BINDINGS: usize = 100_000_000;
+    /// Octets of a user name after unescaping. RFC 3261 has no limit; names in the field stay under 64.
+    pub const USER: usize = 255;
+    /// Octets of a contact's URI: GRUUs and push tokens reach about 400.
+    pub const CONTACT: usize = 512;
+    /// Seconds a binding may be granted: 2^31 - 1, over which other implementations overflow.
+    pub const EXPIRES: u32 = i32::MAX as u32;
+    /// Entries of the expiry queue looked at in one [`Engine::on_timeout`](crate::Engine::on_timeout): about 100 µs.
+    pub const EXPIRY_BATCH: usize = 256;
+    /// Seconds a user without any binding stays known, so that calls get 480 and not 404.
+    pub const KNOWN: u64 = 600;
+    /// Seconds in the Retry-After of a 503 when the table is full. Bindings run out all the time; longer would
+    /// leave room unused, shorter would bring the same phones back at once.
+    pub const RETRY_AFTER: u32 = 60;
+    /// Octets of the server name.
+    pub const SERVER: usize = 64;
+}
+
+/// Intervals and counts of the registrar (RFC 3261 section 10.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registrar {
+    /// Seconds; a shorter registration gets 423. At most 3600: the RFC forbids refusing an hour or more.
+    pub min_expires: u32,
+    /// Seconds granted when the request asks for nothing.
+    pub default_expires: u32,
+    /// Seconds granted at most.
+    pub max_expires: u32,
+    /// Contacts one user may have at once, 1 to [`limit::CONTACTS`].
+    pub max_contacts: usize,
+}
+
+impl Default for Registrar {
+    fn default() -> Self {
+        Self { min_expires: 60, default_expires: 3600, max_expires: 7200, max_contacts: 10 }
+    }
+}
+
+/// What the engine has to know about its node. Shared by all workers.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Config {
+    /// UDP addresses that are served: the addresses packets are sent to, never a wildcard.
+    pub listen: Vec<SocketAddr>,
+    /// Domains we are responsible for: names and addresses, without port. Empty: the listen addresses.
+    pub domains: Vec<String>,
+    /// Stay on the path of dialogs (RFC 3261 section 16.6 item 4).
+    pub record_route: bool,
+    /// Whether REGISTER needs credentials. This version has no digest: `true` refuses every REGISTER.
+    pub auth_required: bool,
+    /// The registrar's intervals and counts.
+    pub registrar: Registrar,
+    /// Bindings held at once; also the number of users that may have some.
+    pub max_bindings: usize,
+    /// The key of branches, tags and Record-Route tokens. Random, and kept over a restart, or else dialogs that are
+    /// up cannot be ended through the restarted node.
+    pub secret: [u8; 32],
+    /// Value of the Server header in replies that have room for it; empty for none.
+    pub server: String,
+}
+
+impl Default for Config {
+    /// Everything but `listen` and `secret`, which have no default.
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            domains: Vec::new(),
+            record_route: true,
+            auth_required: true,
+            registrar: Registrar::default(),
+            max_bindings: 1_000_000,
+            secret: [0; 32],
+            server: String::new(),
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    /// All but the secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("listen", &self.listen)
+            .field("domains", &self.domains)
+            .field("record_route", &self.record_route)
+            .field("auth_required", &self.auth_required)
+            .field("registrar", &self.registrar)
+            .field("max_bindings", &self.max_bindings)
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.listen.is_empty() {
+            return Err(ConfigError::NoListen);
+        }
+        if self.listen.len() > limit::LISTEN {
+            return Err(ConfigError::TooManyListen);
+        }
+        for (n, address) in self.listen.iter().enumerate() {
+            let ip = address.ip();
+            if ip.is_unspecified() || ip.is_multicast() || ip.to_canonical() != ip {
+                return Err(ConfigError::ListenAddress(*address));
+            }
+            if address.port() == 0 {
+                return Err(ConfigError::ListenPort(*address));
+            }
+            if self.listen.iter().take(n).any(|other| other == address) {
+                return Err(ConfigError::ListenTwice(*address));
+            }
+        }
+        if self.domains.len() > limit::DOMAINS {
+            return Err(ConfigError::TooManyDomains);
+        }
+        for (n, text) in self.domains.iter().enumerate() {
+            let domain = Domain::read(text).ok_or_else(|| ConfigError::Domain(text.clone()))?;
+            if self.domains.iter().take(n).any(|other| Domain::read(other).as_ref() == Some(&domain)) {
+                return Err(ConfigError::DomainTwice(text.clone()));
+            }
+        }
+        let Registrar { min_expires, default_expires, max_expires, max_contacts } = self.registrar;
+        if min_expires > 3600 {
+            return Err(ConfigError::MinExpires(min_expires));
+        }
+        if max_expires == 0 || max_expires > limit::EXPIRES {
+            return Err(ConfigError::MaxExpires(max_expires));
+        }
+        if !(min_expires.max(1)..=max_expires).contains(&default_expires) {
+            return Err(ConfigError::DefaultExpires(default_expires));
+        }
+        if !(1..=limit::CONTACTS).contains(&max_contacts) {
+            return Err(ConfigError::MaxContacts(max_contacts));
+        }
+        if !(1..=limit::BINDINGS).contains(&self.max_bindings) {
+            return Err(ConfigError::MaxBindings(self.max_bindings));
+        }
+        if self.secret == [0; 32] {
+            return Err(ConfigError::Secret);
+        }
+        if self.server.len() > limit::SERVER || self.server.bytes().any(|b| !(b' '..=b'~').contains(&b)) {
+            return Err(ConfigError::Server);
+        }
+        Ok(())
+    }
+
+    /// The domains as they are looked up; those of the listen addresses when none are configured.
+    pub(crate) fn domains(&self) -> Vec<Domain> {
+        if !self.domains.is_empty() {
+            return self.domains.iter().filter_map(|text| Domain::read(text)).collect();
+        }
+        let mut domains = Vec::new();
+        for address in &self.listen {
+            let domain = Domain::Address(address.ip());
+            if !domains.contains(&domain) {
+                domains.push(domain);
+            }
+        }
+        domains
+    }
+}
+
+/// One of our domains.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Domain {
+    /// In lower case, without the root's dot.
+    Name(String),
+    Address(IpAddr),
+}
+
+impl Domain {
+    /// `None` when the text is neither an address (IPv6 with or without brackets) nor a host name.
+    fn read(text: &str) -> Option<Self> {
+        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+        if let Ok(ip) = bare.parse::<IpAddr>() {
+            return (ip.is_ipv6() || bare == text).then(|| Self::Address(ip.to_canonical()));
+        }
+        let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+        let label = |l: &str| {
+            (1..=63).contains(&l.len())
+                && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                && !l.starts_with('-')
+                && !l.ends_with('-')
+        };
+        // RFC 3261 section 25.1: the top label starts with a letter, else it would be a broken address.
+        let top = name.rsplit('.').next()?.starts_with(|c: char| c.is_ascii_alphabetic());
+        (name.len() <= 253 && top && name.split('.').all(label)).then_some(Self::Name(name))
+    }
+}
+
+impl fmt::Display for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Address(IpAddr::V4(ip)) => write!(f, "{ip}"),
+            Self::Address(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
+        }
+    }
+}
+
+/// What is wrong with a [`Config`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// No listen address.
+    NoListen,
+    /// More than [`limit::LISTEN`] listen addresses.
+    TooManyListen,
+    /// A wildcard, multicast or IPv4-mapped listen address.
+    ListenAddress(SocketAddr),
+    /// A listen address with port 0.
+    ListenPort(SocketAddr),
+    /// A listen address that is there twice.
+    ListenTwice(SocketAddr),
+    /// More than [`limit::DOMAINS`] domains.
+    TooManyDomains,
+    /// A domain that is neither host name nor address.
+    Domain(String),
+    /// A domain that is there twice.
+    DomainTwice(String),
+    /// A minimum of more than an hour.
+    MinExpires(u32),
+    /// A maximum of 0 or above [`limit::EXPIRES`].
+    MaxExpires(u32),
+    /// A default outside of minimum and maximum.
+    DefaultExpires(u32),
+    /// Not 1 to [`limit::CONTACTS`].
+    MaxContacts(usize),
+    /// Not 1 to [`limit::BINDINGS`].
+    MaxBindings(usize),
+    /// No secret.
+    Secret,
+    /// A server name that is too long or has control characters.
+    Server,
+    /// A location table made with another secret or other domains.
+    Location,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoListen => f.write_str("sip.listen: at least one ADDRESS:PORT is needed"),
+            Self::TooManyListen => write!(f, "sip.listen: at most {} addresses", limit::LISTEN),
+            Self::ListenAddress(a) => {
+                write!(f, "sip.listen: {a}: give each address that packets are sent to, no wildcard")
+            }
+            Self::ListenPort(a) => write!(f, "sip.listen: {a}: the port must not be 0"),
+            Self::ListenTwice(a) => write!(f, "sip.listen: {a} is there twice"),
+            Self::TooManyDomains => write!(f, "sip.domains: at most {} domains", limit::DOMAINS),
+            Self::Domain(d) => write!(f, "sip.domains: {d:?} is neither a host name nor an address"),
+            Self::DomainTwice(d) => write!(f, "sip.domains: {d:?} is there twice"),
+            Self::MinExpires(s) => write!(f, "registrar.min_expires: {s} is more than 3600 (RFC 3261 10.3)"),
+            Self::MaxExpires(s) => write!(f, "registrar.max_expires: {s} is not 1 to {}", limit::EXPIRES),
+            Self::DefaultExpires(s) => {
+                write!(f, "registrar.default_expires: {s} is not between min_expires and max_expires")
+            }
+            Self::MaxContacts(n) => {
+                write!(f, "registrar.max_contacts: {n} is not 1 to {}", limit::CONTACTS)
+            }
+            Self::MaxBindings(n) => write!(f, "limits.bindings: {n} is not 1 to {}", limit::BINDINGS),
+            Self::Secret => f.write_str("secret: 32 random octets are needed"),
+            Self::Server => write!(f, "server: at most {} printable ASCII characters", limit::SERVER),
+            Self::Location => f.write_str("the location table was made for another configuration"),
+        }
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> Config {
+        Config {
+            listen: vec!["10.77.0.2:5060".parse().unwrap()],
+            domains: vec!["10.77.0.2".into(), "example.net".into()],
+            secret: [1; 32],
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn every_wrong_field_is_named() {
+        assert_eq!(good().validate(), Ok(()));
+        let wrong = |change: &dyn Fn(&mut Config), key: &str| {
+            let mut config = good();
+            change(&mut config);
+            let error = config.validate().expect_err(key).to_string();
+            assert!(error.starts_with(key), "{error} should name {key}");
+        };
+        wrong(&|c| c.listen.clear(), "sip.listen");
+        wrong(
+            &|c| c.listen = (1..=33).map(|n| SocketAddr::from(([10, 0, 0, n], 5060))).collect(),
+            "sip.listen",
+        );
+        for bad in ["0.0.0.0:5060", "[::]:5060", "224.0.0.1:5060", "[::ffff:10.0.0.1]:5060", "10.0.0.1:0"] {
+            wrong(&|c| c.listen.push(bad.parse().unwrap()), "sip.listen");
+        }
+        wrong(&|c| c.listen.push(c.listen[0]), "sip.listen");
+        for bad in [
+            "",
+            "example.net:5060",
+            "-a.net",
+            "a..net",
+            "10.0.0",
+            "1.2.3.4.5",
+            "a b",
+            "[10.0.0.1]",
+            "EXAMPLE.net.",
+        ] {
+            wrong(&|c| c.domains.push(bad.into()), "sip.domains");
+        }
+        wrong(&|c| c.domains = (0..1025).map(|n| format!("d{n}.net")).collect(), "sip.domains");
+        wrong(&|c| c.registrar.min_expires = 3601, "registrar.min_expires");
+        wrong(&|c| c.registrar.max_expires = 0, "registrar.max_expires");
+        wrong(&|c| c.registrar.max_expires = 3599, "registrar.default_expires");
+        wrong(&|c| c.registrar.default_expires = 59, "registrar.default_expires");
+        wrong(&|c| c.registrar.max_contacts = 0, "registrar.max_contacts");
+        wrong(&|c| c.registrar.max_contacts = 33, "registrar.max_contacts");
+        wrong(&|c| c.max_bindings = 0, "limits.bindings");
+        wrong(&|c| c.secret = [0; 32], "secret");
+        wrong(&|c| c.server = "a\r\nb".into(), "server");
+    }
+
+    #[test]
+    fn domains_default_to_the_listen_addresses() {
+        let mut config = good();
+        config.domains.clear();
+        config.listen.push("10.77.0.2:5080".parse().unwrap());
+        config.listen.push("[2001:db8::2]:5060".parse().unwrap());
+        let texts: Vec<_> = config.domains().iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["10.77.0.2", "[2001:db8::2]"]);
+    }
+
+    #[test]
+    fn debug_does_not_print_the_secret() {
+        let config = Config { secret: [171; 32], ..good() };
+        assert!(!format!("{config:?}").contains("171"));
+    }
+}

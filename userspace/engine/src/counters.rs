@@ -1,0 +1,265 @@
+//! Counters: one name, one sentence of help and one slot for each thing that can happen.
+//!
+//! [`counters!`](crate::counters!) declares an enum of events and the array they index. The engine counts its
+//! [`Event`]s with it; a node uses it for its workers. The slots are plain integers, because every worker owns its
+//! own array and publishes copies: a shared counter would be a cache line in the way of every message.
+
+/// Declares an enum of events and an array type with one `u64` for each. The single doc line of a variant is its
+/// help text; the string is its name in reports.
+///
+/// ```
+/// strowger_engine::counters! {
+///     /// What a door counts.
+///     pub enum Door, struct Doors {
+///         /// Times it was opened.
+///         Opened = "opened",
+///         /// Times it was shut.
+///         Shut = "shut",
+///     }
+/// }
+/// let mut doors = Doors::new();
+/// doors.count(Door::Opened);
+/// doors.add(Door::Shut, 2);
+/// assert_eq!(doors.of(Door::Shut), 2);
+/// assert_eq!(Door::Opened.name(), "opened");
+/// assert_eq!(Door::Opened.help(), "Times it was opened.");
+/// assert_eq!(doors.iter().map(|(_, n)| n).sum::<u64>(), 3);
+/// ```
+#[macro_export]
+macro_rules! counters {
+    (
+        $(#[$meta:meta])*
+        $vis:vis enum $event:ident, struct $array:ident {
+            $( #[doc = $help:literal] $variant:ident = $name:literal ),+ $(,)?
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(usize)]
+        $vis enum $event {
+            $( #[doc = $help] $variant ),+
+        }
+
+        impl $event {
+            /// Every event, in the order of its slot.
+            pub const ALL: &'static [Self] = &[$( Self::$variant ),+];
+            /// Number of events.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// Name in reports: lower case with underscores, never changed once released.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $( Self::$variant => $name ),+ }
+            }
+
+            /// One sentence saying what is counted.
+            #[must_use]
+            pub const fn help(self) -> &'static str {
+                match self { $( Self::$variant => $help.trim_ascii() ),+ }
+            }
+        }
+
+        #[doc = concat!("One count for each [`", stringify!($event), "`].")]
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        $vis struct $array([u64; $event::COUNT]);
+
+        impl $array {
+            /// All zero.
+            #[must_use]
+            pub const fn new() -> Self {
+                Self([0; $event::COUNT])
+            }
+
+            /// One more of `event`.
+            #[inline]
+            pub const fn count(&mut self, event: $event) {
+                self.add(event, 1);
+            }
+
+            /// `n` more of `event`.
+            #[inline]
+            pub const fn add(&mut self, event: $event, n: u64) {
+                // In bounds: the array is as long as the enum. 2^64 is not reached by counting.
+                self.0[event as usize] = self.0[event as usize].wrapping_add(n);
+            }
+
+            /// How many of `event`.
+            #[must_use]
+            #[inline]
+            pub const fn of(&self, event: $event) -> u64 {
+                self.0[event as usize]
+            }
+
+            /// Adds every count of `other`: sums workers.
+            pub fn merge(&mut self, other: &Self) {
+                for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+                    *mine = mine.wrapping_add(theirs);
+                }
+            }
+
+            /// Every event with its count.
+            pub fn iter(&self) -> impl Iterator<Item = ($event, u64)> + '_ {
+                $event::ALL.iter().copied().zip(self.0)
+            }
+
+            /// The counts alone, in the order of the enum's `ALL`.
+            #[must_use]
+            pub const fn as_array(&self) -> &[u64; $event::COUNT] {
+                &self.0
+            }
+        }
+
+        impl Default for $array {
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Everything the engine counts. `request_*` and `response_*` are arrivals, `reply_*` are responses that the
+    /// engine itself wrote, `drop_*` are messages that produced nothing.
+    pub enum Event, struct Counters {
+        /// INVITE requests received.
+        RequestInvite = "request_invite",
+        /// ACK requests received.
+        RequestAck = "request_ack",
+        /// CANCEL requests received.
+        RequestCancel = "request_cancel",
+        /// BYE requests received.
+        RequestBye = "request_bye",
+        /// REGISTER requests received.
+        RequestRegister = "request_register",
+        /// OPTIONS requests received.
+        RequestOptions = "request_options",
+        /// Requests of any other method received.
+        RequestOther = "request_other",
+        /// Provisional responses received.
+        Response1xx = "response_1xx",
+        /// 2xx responses received.
+        Response2xx = "response_2xx",
+        /// 3xx responses received.
+        Response3xx = "response_3xx",
+        /// 4xx responses received.
+        Response4xx = "response_4xx",
+        /// 5xx responses received.
+        Response5xx = "response_5xx",
+        /// 6xx responses received.
+        Response6xx = "response_6xx",
+        /// Requests sent on towards their target.
+        RequestForwarded = "request_forwarded",
+        /// Responses sent on towards the caller.
+        ResponseForwarded = "response_forwarded",
+        /// 2xx responses to INVITE sent on, their retransmissions included.
+        CallAnswered = "call_answered",
+        /// BYE requests sent on, their retransmissions included.
+        CallEnded = "call_ended",
+        /// Replies 200 OK.
+        Reply200 = "reply_200",
+        /// Replies 400: the request is malformed; the reason phrase says how.
+        Reply400 = "reply_400",
+        /// Replies 403: forbidden.
+        Reply403 = "reply_403",
+        /// Replies 404: not a user of our domains.
+        Reply404 = "reply_404",
+        /// Replies 405: a method that this server does not serve itself.
+        Reply405 = "reply_405",
+        /// Replies 414: Request-URI too long.
+        Reply414 = "reply_414",
+        /// Replies 416: a URI scheme other than sip.
+        Reply416 = "reply_416",
+        /// Replies 420: an extension demanded by Require or Proxy-Require.
+        Reply420 = "reply_420",
+        /// Replies 423: a registration shorter than the minimum.
+        Reply423 = "reply_423",
+        /// Replies 480: a known user without a live binding.
+        Reply480 = "reply_480",
+        /// Replies 482: the request came back unchanged.
+        Reply482 = "reply_482",
+        /// Replies 483: Max-Forwards was used up.
+        Reply483 = "reply_483",
+        /// Replies 500: a REGISTER out of order, or no next hop that can be reached.
+        Reply500 = "reply_500",
+        /// Replies 501: a method nobody has heard of, for this server itself.
+        Reply501 = "reply_501",
+        /// Replies 503: a limit was reached.
+        Reply503 = "reply_503",
+        /// Replies 505: a SIP version other than 2.0.
+        Reply505 = "reply_505",
+        /// Replies 513: the request is too large to be forwarded.
+        Reply513 = "reply_513",
+        /// Bindings made.
+        BindingAdded = "binding_added",
+        /// Bindings refreshed.
+        BindingRefreshed = "binding_refreshed",
+        /// Bindings removed by a REGISTER.
+        BindingRemoved = "binding_removed",
+        /// Bindings that ran out.
+        BindingExpired = "binding_expired",
+        /// REGISTER refused because the configuration wants authentication, which this version cannot do.
+        AuthRefused = "auth_refused",
+        /// REGISTER refused because the user has as many contacts as allowed.
+        ContactLimit = "contact_limit",
+        /// REGISTER refused because the table of bindings is full.
+        BindingLimit = "binding_limit",
+        /// Requests for somewhere else without proof that their dialog is ours: this is no open relay.
+        RelayRefused = "relay_refused",
+        /// Route values of ours whose token did not fit the dialog.
+        TokenInvalid = "token_invalid",
+        /// Requests whose next hop is a name, another transport, or a family we do not listen on.
+        NextHopUnreachable = "next_hop_unreachable",
+        /// Keep-alives: CRLF and empty datagrams.
+        DropKeepAlive = "drop_keep_alive",
+        /// Datagrams that are neither request nor response.
+        DropNotSip = "drop_not_sip",
+        /// Malformed requests that cannot even be answered.
+        DropUnanswerable = "drop_unanswerable",
+        /// ACKs that belong to nobody else, or that could not be sent on: an ACK is never answered.
+        DropAck = "drop_ack",
+        /// CANCELs that cannot be sent on: a stateless server ignores them.
+        DropCancel = "drop_cancel",
+        /// Malformed responses.
+        DropResponseMalformed = "drop_response_malformed",
+        /// Responses whose top Via is not ours.
+        DropResponseNotOurs = "drop_response_not_ours",
+        /// Responses whose branch we did not make for this transaction.
+        DropResponseForged = "drop_response_forged",
+        /// Responses without a second Via: we send no requests of our own.
+        DropResponseNoNextVia = "drop_response_no_next_via",
+        /// Messages that came to an address or from a port that cannot be answered.
+        DropFlow = "drop_flow",
+        /// Messages for which the buffer has no room.
+        DropNoRoom = "drop_no_room",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_are_unique_and_every_event_has_its_own_slot() {
+        let names: HashSet<_> = Event::ALL.iter().map(|e| e.name()).collect();
+        assert_eq!(names.len(), Event::COUNT);
+        let mut counters = Counters::new();
+        for (n, e) in Event::ALL.iter().enumerate() {
+            counters.add(*e, n as u64 + 1);
+        }
+        for (n, (e, count)) in counters.iter().enumerate() {
+            assert_eq!(count, n as u64 + 1, "{}", e.name());
+            assert!(e.help().ends_with('.') && !e.help().starts_with(' '), "{}: {}", e.name(), e.help());
+        }
+    }
+
+    #[test]
+    fn merging_adds_slot_by_slot() {
+        let (mut a, mut b) = (Counters::new(), Counters::new());
+        a.count(Event::Reply200);
+        b.add(Event::Reply200, 4);
+        b.count(Event::DropAck);
+        a.merge(&b);
+        assert_eq!((a.of(Event::Reply200), a.of(Event::DropAck), a.of(Event::Reply400)), (5, 1, 0));
+    }
+}

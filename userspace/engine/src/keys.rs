@@ -1,0 +1,206 @@
+//! Keyed hashes. Every value that an attacker chooses and we later trust or look up goes through one of these.
+//!
+//! All keys come from the one secret of the configuration, each for one purpose, so that a value made for one can
+//! never pass as another. SipHash-2-4 is used as the pseudo-random function and MAC: 64 bits that can only be tried
+//! online, one message at a time.
+
+use core::hash::Hasher;
+
+use siphasher::sip::SipHasher24;
+use siphasher::sip128::{Hasher128, SipHasher24 as SipHasher24x128};
+
+/// The key of one purpose.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Key([u8; 16]);
+
+/// One key for each purpose.
+#[derive(Clone, Copy)]
+pub(crate) struct Keys {
+    /// The part of a branch that makes it unique (RFC 3261 section 16.11).
+    pub(crate) branch: Key,
+    /// The part of a branch that recognises a loop (RFC 5393 section 4.2.1).
+    pub(crate) looped: Key,
+    /// The part of a branch that proves we made it.
+    pub(crate) mac: Key,
+    /// The token in our Record-Route that proves a dialog is ours.
+    pub(crate) dialog: Key,
+    /// To tags of our own replies (RFC 3261 section 8.2.7).
+    pub(crate) tag: Key,
+    /// Keys of the location table.
+    pub(crate) aor: Key,
+    /// Call-IDs kept with bindings.
+    pub(crate) call_id: Key,
+}
+
+impl Keys {
+    /// Derives all keys from the configured secret: `SipHash128(secret[..16], label, secret[16..])`.
+    pub(crate) fn derive(secret: &[u8; 32]) -> Self {
+        let (first, second) = secret.split_at(16);
+        let mut root = Key([0; 16]);
+        root.0.copy_from_slice(first);
+        let key = |label: &[u8]| Key(Prf::wide(&root).field(label).field(second).finish128().to_le_bytes());
+        Self {
+            branch: key(b"branch"),
+            looped: key(b"loop"),
+            mac: key(b"mac"),
+            dialog: key(b"dialog"),
+            tag: key(b"tag"),
+            aor: key(b"aor"),
+            call_id: key(b"call-id"),
+        }
+    }
+}
+
+/// A keyed hash over a list of fields. Every field is written with its length, so that two lists never give the
+/// same input: `("ab", "c")` is not `("a", "bc")`.
+pub(crate) struct Prf<H>(H);
+
+impl Prf<SipHasher24> {
+    pub(crate) fn new(key: &Key) -> Self {
+        Self(SipHasher24::new_with_key(&key.0))
+    }
+
+    pub(crate) fn finish(self) -> u64 {
+        self.0.finish()
+    }
+}
+
+impl Prf<SipHasher24x128> {
+    pub(crate) fn wide(key: &Key) -> Self {
+        Self(SipHasher24x128::new_with_key(&key.0))
+    }
+
+    pub(crate) fn finish128(self) -> u128 {
+        self.0.finish128().as_u128()
+    }
+}
+
+impl<H: Hasher> Prf<H> {
+    pub(crate) fn field(self, bytes: &[u8]) -> Self {
+        let mut this = self.number(bytes.len() as u64);
+        this.0.write(bytes);
+        this
+    }
+
+    /// As [`field`](Self::field), with ASCII letters in lower case: for what is compared without case.
+    pub(crate) fn folded(self, bytes: &[u8]) -> Self {
+        let mut this = self.number(bytes.len() as u64);
+        let mut chunk = [0; 32];
+        for part in bytes.chunks(chunk.len()) {
+            for (to, from) in chunk.iter_mut().zip(part) {
+                *to = from.to_ascii_lowercase();
+            }
+            this.0.write(chunk.get(..part.len()).unwrap_or_default());
+        }
+        this
+    }
+
+    pub(crate) fn number(mut self, n: u64) -> Self {
+        self.0.write(&n.to_le_bytes());
+        self
+    }
+
+    pub(crate) fn address(self, address: core::net::SocketAddr) -> Self {
+        let ip = match address.ip() {
+            core::net::IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            core::net::IpAddr::V6(ip) => ip,
+        };
+        let mut this = self.number(u64::from(address.port()));
+        this.0.write(&ip.octets());
+        this
+    }
+}
+
+/// Digits of [`write_base32`]: lower case only, because tokens are compared without case (RFC 3261 section 7.3.1).
+const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// Writes the low `5 * out.len()` bits of `n`, most significant digit first.
+pub(crate) fn write_base32(mut n: u64, out: &mut [u8]) {
+    for digit in out.iter_mut().rev() {
+        *digit = DIGITS[(n & 31) as usize];
+        n >>= 5;
+    }
+}
+
+/// Reads what [`write_base32`] wrote; `None` on any other byte or on more than 64 bits.
+pub(crate) fn read_base32(digits: &[u8]) -> Option<u64> {
+    let mut n: u64 = 0;
+    for digit in digits {
+        let value = match digit.to_ascii_lowercase() {
+            d @ b'0'..=b'9' => d - b'0',
+            d @ b'a'..=b'h' => d - b'a' + 10,
+            d @ b'j'..=b'k' => d - b'j' + 18,
+            d @ b'm'..=b'n' => d - b'm' + 20,
+            d @ b'p'..=b't' => d - b'p' + 22,
+            d @ b'v'..=b'z' => d - b'v' + 27,
+            _ => return None,
+        };
+        if n >> 59 != 0 {
+            return None;
+        }
+        n = (n << 5) | u64::from(value);
+    }
+    Some(n)
+}
+
+/// Whether two MACs are the same, in a time that does not depend on where they differ.
+pub(crate) fn same(a: u64, b: u64) -> bool {
+    core::hint::black_box(a ^ b) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn purposes_and_secrets_have_different_keys() {
+        let keys = |s: u8| {
+            let k = Keys::derive(&[s; 32]);
+            [k.branch, k.looped, k.mac, k.dialog, k.tag, k.aor, k.call_id].map(|k| k.0)
+        };
+        let mut all: Vec<_> = keys(1).into_iter().chain(keys(2)).collect();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 14);
+        let mut half = [1; 32];
+        half[31] = 9;
+        assert_ne!(Keys::derive(&half).mac.0, Keys::derive(&[1; 32]).mac.0, "the second half matters");
+    }
+
+    #[test]
+    fn fields_do_not_run_into_each_other() {
+        let key = Keys::derive(&[7; 32]).tag;
+        let hash = |fields: &[&[u8]]| fields.iter().fold(Prf::new(&key), |p, f| p.field(f)).finish();
+        assert_ne!(hash(&[b"ab", b"c"]), hash(&[b"a", b"bc"]));
+        assert_ne!(hash(&[b"ab"]), hash(&[b"ab", b""]));
+    }
+
+    proptest! {
+        #[test]
+        fn base32_round_trips(n: u64) {
+            let mut text = [0; 13];
+            write_base32(n, &mut text);
+            prop_assert_eq!(read_base32(&text), Some(n));
+            prop_assert_eq!(read_base32(&text.to_ascii_uppercase()), Some(n));
+        }
+
+        #[test]
+        fn base32_reads_only_what_it_would_write(text in "[ -~]{13}") {
+            if let Some(n) = read_base32(text.as_bytes()) {
+                let mut again = [0; 13];
+                write_base32(n, &mut again);
+                prop_assert!(again.eq_ignore_ascii_case(text.as_bytes()));
+            }
+        }
+
+        #[test]
+        fn folding_is_lower_casing(text in "[ -~]{0,100}") {
+            let key = Keys::derive(&[3; 32]).tag;
+            prop_assert_eq!(
+                Prf::new(&key).folded(text.as_bytes()).finish(),
+                Prf::new(&key).field(text.to_ascii_lowercase().as_bytes()).finish()
+            );
+        }
+    }
+}
