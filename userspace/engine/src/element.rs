@@ -1,0 +1,281 @@
+//! The decisions of the engine, apart from the storage that a message borrows while it is decided on.
+//!
+//! Called by [`Engine`](crate::Engine) with a parsed message. Every path ends in a plan to apply and a [`Step`], or
+//! in a [`Reason`] to drop.
+
+use core::net::SocketAddr;
+use std::sync::Arc;
+
+use strowger_sip::{EditPlan, HeaderName, Message, Method};
+
+use crate::answer::{Answer, REPLY_GROWTH};
+use crate::config::{Config, ConfigError};
+use crate::counters::{Counters, Event};
+use crate::date::WallClock;
+use crate::engine::{Flow, Reason};
+use crate::keys::Keys;
+use crate::location::{Expiry, Found, Location};
+use crate::proxy::{self, Destination, Forward};
+use crate::refusal::{ALLOW, Refusal, reply_event};
+use crate::registrar::{Registrar, User};
+use crate::request::{self, Request};
+use crate::response;
+use crate::site::Site;
+use crate::time::Time;
+
+/// Where and when a message came.
+pub(crate) struct Origin {
+    now: Time,
+    /// Index of the listen address.
+    listen: u8,
+    remote: SocketAddr,
+    /// Octets of the whole buffer: the largest reply.
+    room: usize,
+}
+
+/// What is to be done once the plan is applied.
+pub(crate) struct Step {
+    /// Index of the listen address it leaves from.
+    local: u8,
+    remote: SocketAddr,
+    /// A request on its way: when there is no room for it, its sender hears of it.
+    pub(crate) request: bool,
+    /// Counted when it is sent.
+    events: [Option<Event>; 2],
+}
+
+/// How a request was carried out.
+enum Done {
+    /// The plan makes it the forwarded request.
+    Forwarded(u8, SocketAddr),
+    /// The answer says what the 200 contains.
+    Served,
+}
+
+/// Registrar and stateless proxy.
+pub(crate) struct Element {
+    config: Arc<Config>,
+    location: Arc<Location>,
+    site: Site,
+    keys: Keys,
+    pub(crate) counters: Counters,
+    pub(crate) expiry: Expiry,
+    pub(crate) clock: Option<WallClock>,
+}
+
+impl Element {
+    pub(crate) fn new(config: Arc<Config>, location: Arc<Location>) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let keys = Keys::derive(&config.secret);
+        if !location.fits(&config, &keys) {
+            return Err(ConfigError::Location);
+        }
+        let site = Site::new(&config);
+        Ok(Self {
+            config,
+            location,
+            site,
+            keys,
+            counters: Counters::new(),
+            expiry: Expiry::new(),
+            clock: None,
+        })
+    }
+
+    /// `None` for a flow that cannot be: to an address that is not ours, from ourselves, or from no host.
+    pub(crate) fn origin(&self, now: Time, flow: Flow, room: usize) -> Option<Origin> {
+        let remote = SocketAddr::new(flow.remote.ip().to_canonical(), flow.remote.port());
+        let listen = self.site.listen_index(flow.local)?;
+        let possible = proxy::is_unicast(remote) && self.site.listen_index(remote).is_none();
+        possible.then_some(Origin { now, listen, remote, room })
+    }
+
+    /// Counts what was sent; `None` when its listen address is none.
+    pub(crate) fn finish(&mut self, step: &Step) -> Option<Flow> {
+        let local = self.site.listen(step.local)?.address;
+        for event in step.events.into_iter().flatten() {
+            self.counters.count(event);
+        }
+        Some(Flow { local, remote: step.remote })
+    }
+
+    pub(crate) fn expire(&mut self, now: Time) {
+        let expired = self.expiry.run(&self.location, now);
+        self.counters.add(Event::BindingExpired, expired as u64);
+    }
+
+    pub(crate) fn response(&mut self, message: &Message<'_>, plan: &mut EditPlan) -> Result<Step, Reason> {
+        let code = message.status().map_or(0, |line| line.code);
+        self.counters.count(match code / 100 {
+            1 => Event::Response1xx,
+            2 => Event::Response2xx,
+            3 => Event::Response3xx,
+            4 => Event::Response4xx,
+            5 => Event::Response5xx,
+            _ => Event::Response6xx,
+        });
+        let (local, remote) = response::forward(message, &self.site, &self.keys, plan)?;
+        let answers = code / 100 == 2 && message.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
+        let events = [Some(Event::ResponseForwarded), answers.then_some(Event::CallAnswered)];
+        Ok(Step { local, remote, request: false, events })
+    }
+
+    pub(crate) fn request(
+        &mut self,
+        origin: &Origin,
+        message: Message<'_>,
+        method: Method<'_>,
+        plan: &mut EditPlan,
+        answer: &mut Answer,
+    ) -> Result<Step, Reason> {
+        self.counters.count(match method {
+            Method::Invite => Event::RequestInvite,
+            Method::Ack => Event::RequestAck,
+            Method::Cancel => Event::RequestCancel,
+            Method::Bye => Event::RequestBye,
+            Method::Register => Event::RequestRegister,
+            Method::Options => Event::RequestOptions,
+            _ => Event::RequestOther,
+        });
+        answer.clear();
+        let arrival = (origin.listen, origin.remote);
+        let done = match Request::read(message, method, &self.site, &self.keys, arrival) {
+            Ok(request) if request.acknowledges_us(&self.keys) => return Err(Reason::Ack),
+            Ok(request) => self.carry_out(origin, &request, plan, answer),
+            Err(refusal) => Err(refusal),
+        };
+        match done {
+            Ok(Done::Forwarded(local, remote)) => {
+                let ends = (method == Method::Bye).then_some(Event::CallEnded);
+                Ok(Step { local, remote, request: true, events: [Some(Event::RequestForwarded), ends] })
+            }
+            Ok(Done::Served) => self.reply(origin, &message, method, 200, plan, answer),
+            Err(refusal) => self.refuse(origin, &message, &refusal, plan, answer),
+        }
+    }
+
+    /// RFC 3261 sections 16.3 to 16.6; for what ends here, sections 8.2 and 10.3.
+    fn carry_out(
+        &mut self,
+        origin: &Origin,
+        request: &Request<'_>,
+        plan: &mut EditPlan,
+        answer: &mut Answer,
+    ) -> Result<Done, Refusal> {
+        if request.routes.forged {
+            self.counters.count(Event::TokenInvalid);
+        }
+        let destination = Destination::of(&request.uri, &self.site);
+        let routed = request.routes.next().is_some();
+        let ours = match destination {
+            Destination::Us => true,
+            Destination::User(_) => request.method == Method::Register,
+            Destination::Nobody | Destination::Elsewhere => false,
+        };
+        // Section 16.3 item 3: we may answer an OPTIONS that may go no further.
+        let last_hop = request.method == Method::Options && request.headers.max_forwards == Some(0);
+        let for_us = (ours && !routed) || last_hop;
+        let looped = proxy::validate(request, for_us, &self.site, &self.keys)?;
+        if for_us {
+            return self.serve(origin, request, answer).map(|()| Done::Served);
+        }
+        if (routed || matches!(destination, Destination::Elsewhere)) && !request.in_our_dialog() {
+            return Err(Refusal::Relay);
+        }
+        let forward =
+            Forward { site: &self.site, keys: &self.keys, record_route: self.config.record_route, looped };
+        let (local, remote) = match destination {
+            Destination::Nobody => return Err(Refusal::NotFound),
+            Destination::Us | Destination::Elsewhere => {
+                forward.plan(request, request.uri.as_bytes(), plan)?
+            }
+            Destination::User(domain) => {
+                let user = request.uri.user.and_then(User::read).ok_or(Refusal::NotFound)?;
+                let aor = self.location.aor(domain, user.as_bytes());
+                self.location.find(aor, origin.now, |found| match found {
+                    Found::Unknown => Err(Refusal::NotFound),
+                    Found::Offline => Err(Refusal::Unavailable),
+                    Found::Unreachable => Err(Refusal::Unreachable),
+                    Found::Target(uri) => forward.plan(request, uri, plan),
+                })?
+            }
+        };
+        Ok(Done::Forwarded(local, remote))
+    }
+
+    /// A request for this server itself: what the 200 says goes into `answer`.
+    fn serve(&mut self, origin: &Origin, request: &Request<'_>, answer: &mut Answer) -> Result<(), Refusal> {
+        match request.method {
+            Method::Register => {
+                // The reply keeps less of the request than there is; what is added beside the bindings is small.
+                let room = origin.room.saturating_sub(request.message.bytes().len() + REPLY_GROWTH);
+                let mut registrar = Registrar {
+                    config: &self.config,
+                    site: &self.site,
+                    keys: &self.keys,
+                    location: &self.location,
+                    expiry: &mut self.expiry,
+                    counters: &mut self.counters,
+                };
+                registrar.register(request, origin.now, room, &mut answer.lines)?;
+                if let Some(clock) = &self.clock {
+                    answer.offer(&[b"Date: ", &clock.date(origin.now)]);
+                }
+            }
+            Method::Options => {
+                if request.message.has(HeaderName::Require) {
+                    return Err(Refusal::Extension(HeaderName::Require));
+                }
+                // Section 11.2. A body of any type is as good as none; there are no extensions yet.
+                answer.offer(&[b"Allow: ", ALLOW.as_bytes()]);
+                answer.offer(&[b"Accept: */*"]);
+                answer.offer(&[b"Supported:"]);
+            }
+            Method::Other(_) => return Err(Refusal::UnknownMethod),
+            _ => return Err(Refusal::Method),
+        }
+        if !self.config.server.is_empty() {
+            answer.offer(&[b"Server: ", self.config.server.as_bytes()]);
+        }
+        Ok(())
+    }
+
+    /// Plans the reply that says why not.
+    pub(crate) fn refuse(
+        &mut self,
+        origin: &Origin,
+        message: &Message<'_>,
+        refusal: &Refusal,
+        plan: &mut EditPlan,
+        answer: &mut Answer,
+    ) -> Result<Step, Reason> {
+        if let Some(event) = refusal.event() {
+            self.counters.count(event);
+        }
+        answer.clear();
+        answer.refuse(refusal, message);
+        let method = message.method().ok_or(Reason::Unanswerable)?;
+        self.reply(origin, message, method, refusal.code(), plan, answer)
+    }
+
+    /// Plans the reply to the request: to the address it came from (RFC 3261 section 18.2.2, RFC 3581).
+    fn reply(
+        &self,
+        origin: &Origin,
+        message: &Message<'_>,
+        method: Method<'_>,
+        code: u16,
+        plan: &mut EditPlan,
+        answer: &Answer,
+    ) -> Result<Step, Reason> {
+        match method {
+            Method::Ack => return Err(Reason::Ack),
+            Method::Cancel => return Err(Reason::Cancel),
+            _ => {}
+        }
+        let via = message.top_via().map_err(|_| Reason::Unanswerable)?;
+        answer.plan(message, &via, origin.remote, code, &self.keys, plan).map_err(|_| Reason::NoRoom)?;
+        let remote = request::reply_to(&via, origin.remote);
+        Ok(Step { local: origin.listen, remote, request: false, events: [Some(reply_event(code)), None] })
+    }
+}

@@ -1,0 +1,173 @@
+//! The element: one message in, one verdict out.
+//!
+//! Called by the worker that owns it, for each datagram and for its timer. Decides with the modules beside it, edits
+//! the message where it lies, and never touches a socket, a clock or the heap on the way of a message that is
+//! forwarded or answered (a REGISTER that changes bindings builds the next record).
+
+use core::net::SocketAddr;
+use std::sync::Arc;
+
+use strowger_sip::{Buffer, EditPlan, Fault, Index, Message};
+
+use crate::answer::Answer;
+use crate::config::{Config, ConfigError};
+use crate::counters::{Counters, Event};
+use crate::date::WallClock;
+use crate::element::Element;
+use crate::location::Location;
+use crate::refusal::Refusal;
+use crate::time::Time;
+
+/// The two ends of a UDP datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flow {
+    /// The listen address of ours.
+    pub local: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+}
+
+/// What becomes of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    /// The message that is now in the buffer leaves from `local` to `remote`.
+    Send(Flow),
+    /// Nothing leaves; the buffer's contents mean nothing any more.
+    Drop(Reason),
+}
+
+/// Why a message produced nothing. Each has its [`Event`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// CRLF or nothing: a keep-alive.
+    KeepAlive,
+    /// Neither request nor response.
+    NotSip,
+    /// A malformed request that cannot even be answered.
+    Unanswerable,
+    /// An ACK that ends here. An ACK is never answered.
+    Ack,
+    /// A CANCEL that ends here (RFC 3261 section 8.2.7).
+    Cancel,
+    /// A malformed response.
+    ResponseMalformed,
+    /// A response whose top Via is not ours (section 16.11).
+    ResponseNotOurs,
+    /// A response with a branch that we did not make for this transaction.
+    ResponseForged,
+    /// A response with no Via but ours.
+    ResponseNoNextVia,
+    /// To an address that is not ours, or from one that cannot be answered.
+    Flow,
+    /// The buffer has no room for what must be added.
+    NoRoom,
+}
+
+impl Reason {
+    /// Its counter.
+    #[must_use]
+    pub const fn event(self) -> Event {
+        match self {
+            Self::KeepAlive => Event::DropKeepAlive,
+            Self::NotSip => Event::DropNotSip,
+            Self::Unanswerable => Event::DropUnanswerable,
+            Self::Ack => Event::DropAck,
+            Self::Cancel => Event::DropCancel,
+            Self::ResponseMalformed => Event::DropResponseMalformed,
+            Self::ResponseNotOurs => Event::DropResponseNotOurs,
+            Self::ResponseForged => Event::DropResponseForged,
+            Self::ResponseNoNextVia => Event::DropResponseNoNextVia,
+            Self::Flow => Event::DropFlow,
+            Self::NoRoom => Event::DropNoRoom,
+        }
+    }
+}
+
+/// The SIP element of one worker: registrar and stateless proxy.
+pub struct Engine {
+    element: Element,
+    index: Box<Index>,
+    plan: Box<EditPlan>,
+    answer: Box<Answer>,
+}
+
+impl Engine {
+    /// An element that serves `config` and looks users up in `location`.
+    ///
+    /// # Errors
+    /// The configuration is wrong, or the table was made for another one.
+    pub fn new(config: Arc<Config>, location: Arc<Location>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            element: Element::new(config, location)?,
+            index: Box::new(Index::new()),
+            plan: Box::new(EditPlan::new()),
+            answer: Box::new(Answer::new()),
+        })
+    }
+
+    /// Handles one datagram. `message` holds it, with free room around it for what is added; after
+    /// [`Verdict::Send`] it holds what is to be sent.
+    pub fn handle(&mut self, now: Time, flow: Flow, message: &mut Buffer<'_>) -> Verdict {
+        match self.decide(now, flow, message) {
+            Ok(flow) => Verdict::Send(flow),
+            Err(reason) => {
+                self.element.counters.count(reason.event());
+                Verdict::Drop(reason)
+            }
+        }
+    }
+
+    fn decide(&mut self, now: Time, flow: Flow, message: &mut Buffer<'_>) -> Result<Flow, Reason> {
+        let Self { element, index, plan, answer } = self;
+        let origin = element.origin(now, flow, message.capacity()).ok_or(Reason::Flow)?;
+        let step = match Message::parse(message.message(), index) {
+            Ok(parsed) => match parsed.method() {
+                Some(method) => element.request(&origin, parsed, method, plan, answer),
+                None => element.response(&parsed, plan),
+            },
+            Err(error) if error.fault == Fault::Empty => Err(Reason::KeepAlive),
+            Err(error) if error.response => Err(Reason::ResponseMalformed),
+            Err(error) if error.status().is_none() => Err(Reason::NotSip),
+            Err(error) => match Message::salvage(message.message(), index) {
+                Some(parsed) => element.refuse(&origin, &parsed, &Refusal::Unreadable(error), plan, answer),
+                None => Err(Reason::Unanswerable),
+            },
+        }?;
+        let step = match plan.apply(message) {
+            Ok(()) => step,
+            // The message is as it was: say that it is too large to be sent on.
+            Err(_) if step.request => {
+                let parsed = Message::parse(message.message(), index).map_err(|_| Reason::NoRoom)?;
+                let step = element.refuse(&origin, &parsed, &Refusal::TooLarge, plan, answer)?;
+                plan.apply(message).map_err(|_| Reason::NoRoom)?;
+                step
+            }
+            Err(_) => return Err(Reason::NoRoom),
+        };
+        element.finish(&step).ok_or(Reason::Flow)
+    }
+
+    /// When [`on_timeout`](Self::on_timeout) is to be called next; `None` while nothing is waiting.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Time> {
+        self.element.expiry.next()
+    }
+
+    /// Collects bindings that ran out: a bounded number, so [`timeout`](Self::timeout) may be due again at once.
+    pub fn on_timeout(&mut self, now: Time) {
+        self.element.expire(now);
+    }
+
+    /// Says what the wall clock shows at `now`, for the Date header of replies to REGISTER. Called at start and
+    /// whenever the wall clock may have been set; never called, there is no Date.
+    pub fn set_wall_clock(&mut self, now: Time, unix_seconds: u64) {
+        self.element.clock = Some(WallClock::new(now, unix_seconds));
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.element.counters
+    }
+}

@@ -1,0 +1,174 @@
+//! The proxy core: where a request goes next (RFC 3261 sections 16.3 to 16.6), and the branch it gets.
+//!
+//! Stateless (section 16.11): everything here is computed from the message, the configuration and the location
+//! table.
+
+use core::net::SocketAddr;
+
+use strowger_sip::{EditError, EditPlan, HeaderName, Method, Scheme, Transport, Uri};
+
+use crate::branch::{Bound, Branch};
+use crate::keys::Keys;
+use crate::refusal::Refusal;
+use crate::request::Request;
+use crate::route::RecordRoute;
+use crate::site::{DEFAULT_PORT, Site};
+
+/// Where a request is for.
+pub(crate) enum Destination {
+    /// This server itself.
+    Us,
+    /// A user of the domain with this index.
+    User(u16),
+    /// A user at one of our addresses which is no domain: there are none.
+    Nobody,
+    /// Somewhere else.
+    Elsewhere,
+}
+
+impl Destination {
+    pub(crate) fn of(uri: &Uri<'_>, site: &Site) -> Self {
+        let Some(host) = uri.host else { return Self::Elsewhere };
+        match (site.domain(&host, uri.port), uri.user) {
+            (Some(_), None) => Self::Us,
+            (Some(domain), Some(_)) => Self::User(domain),
+            (None, user) if site.listen_named(&host, uri.port).is_some() => {
+                if user.is_some() {
+                    Self::Nobody
+                } else {
+                    Self::Us
+                }
+            }
+            (None, _) => Self::Elsewhere,
+        }
+    }
+}
+
+/// The checks of section 16.3 that follow the syntax, in its order. `Ok` with the loop part of the branch.
+///
+/// `for_us`: the request ends here, so that Max-Forwards does not count.
+pub(crate) fn validate(
+    request: &Request<'_>,
+    for_us: bool,
+    site: &Site,
+    keys: &Keys,
+) -> Result<u32, Refusal> {
+    if request.uri.scheme != Scheme::Sip {
+        return Err(Refusal::Scheme);
+    }
+    if request.headers.max_forwards == Some(0) && !for_us {
+        return Err(Refusal::TooManyHops);
+    }
+    let looped = request.looped(keys);
+    if !for_us && has_looped(request, looped, site) {
+        return Err(Refusal::Loop);
+    }
+    // Section 8.2.2.3: ignored in CANCEL and ACK.
+    let counts = !matches!(request.method, Method::Ack | Method::Cancel);
+    if counts && request.message.has(HeaderName::ProxyRequire) {
+        return Err(Refusal::Extension(HeaderName::ProxyRequire));
+    }
+    Ok(looped)
+}
+
+/// RFC 5393 section 4.2.2: one of the Vias is ours and has the hash that we would give this request now.
+fn has_looped(request: &Request<'_>, looped: u32, site: &Site) -> bool {
+    request.message.vias().map_while(Result::ok).any(|via| {
+        site.listen_named(&via.host, via.port).is_some()
+            && via.branch().and_then(Branch::read).is_some_and(|(branch, _)| branch.looped == looped)
+    })
+}
+
+/// The address a URI leads to without asking a name server (RFC 3263 section 4: an IP address, by the transport that
+/// the URI names or UDP, at its port or 5060). `None` when it leads nowhere that this node can send to: a name, a
+/// transport other than UDP, a family it does not listen on, itself. `maddr` is not followed.
+pub(crate) fn next_hop(uri: &Uri<'_>, site: &Site) -> Option<SocketAddr> {
+    if uri.scheme != Scheme::Sip || !matches!(uri.transport(), None | Some(Transport::Udp)) {
+        return None;
+    }
+    let ip = uri.host?.ip()?.to_canonical();
+    let port = uri.port.unwrap_or(DEFAULT_PORT);
+    let address = SocketAddr::new(ip, port);
+    let usable =
+        is_unicast(address) && site.listen_index(address).is_none() && site.listen_for(address, 0).is_some();
+    usable.then_some(address)
+}
+
+/// Whether a datagram to this address can reach one host.
+pub(crate) fn is_unicast(address: SocketAddr) -> bool {
+    let ip = address.ip();
+    let broadcast = matches!(ip, core::net::IpAddr::V4(ip) if ip.is_broadcast());
+    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !broadcast
+}
+
+/// Whether our Record-Route goes on requests with this method: those that make dialogs, and those nobody knows
+/// (section 16.6 item 4). In a dialog too, for the end that lost its memory.
+pub(crate) fn makes_dialog(method: Method<'_>) -> bool {
+    matches!(method, Method::Invite | Method::Subscribe | Method::Notify | Method::Refer | Method::Other(_))
+}
+
+/// A request on its way: what section 16.6 needs beside the request.
+pub(crate) struct Forward<'e> {
+    pub(crate) site: &'e Site,
+    pub(crate) keys: &'e Keys,
+    pub(crate) record_route: bool,
+    /// The loop part of the branch.
+    pub(crate) looped: u32,
+}
+
+impl Forward<'_> {
+    /// Plans all edits of section 16.6 for the one target `uri`. Returns the index of the listen address it leaves
+    /// from, and where it goes.
+    pub(crate) fn plan(
+        &self,
+        request: &Request<'_>,
+        uri: &[u8],
+        plan: &mut EditPlan,
+    ) -> Result<(u8, SocketAddr), Refusal> {
+        let next = request.routes.next();
+        let next_uri = next.map_or(uri, |next| next.uri_bytes());
+        let parsed = Uri::parse(next_uri).map_err(|e| Refusal::UriIn(HeaderName::Route, e))?;
+        let remote = next_hop(&parsed, self.site).ok_or(Refusal::Unreachable)?;
+        let preferred = request.routes.leaves_from.unwrap_or(request.listen);
+        let local = self.site.listen_for(remote, preferred).ok_or(Refusal::Unreachable)?;
+        // Item 6: a strict router finds itself in the Request-URI.
+        let strict = next.is_some() && !parsed.is_loose();
+        let (request_uri, appended) = if strict { (next_uri, Some(uri)) } else { (uri, None) };
+        self.edit(request, request_uri, appended, local, plan).map_err(|_| Refusal::TooLarge)?;
+        Ok((local, remote))
+    }
+
+    fn edit(
+        &self,
+        request: &Request<'_>,
+        request_uri: &[u8],
+        appended: Option<&[u8]>,
+        local: u8,
+        plan: &mut EditPlan,
+    ) -> Result<(), EditError> {
+        let (Some(out), Some(inside)) = (self.site.listen(local), self.site.listen(request.listen)) else {
+            return Ok(());
+        };
+        let message = &request.message;
+        let headers = &request.headers;
+        plan.begin(message);
+        if request_uri != request.received_uri {
+            plan.replace_request_uri(message, request_uri)?;
+        }
+        let branch =
+            Branch { listen: request.listen, unique: request.unique(self.keys), looped: self.looped };
+        let bound = Bound { call_id: headers.call_id, cseq: headers.cseq.number, reply_to: request.reply_to };
+        let branch = branch.write(self.keys, &bound);
+        let via: [&[u8]; 4] = [b"SIP/2.0/UDP ", out.text.as_bytes(), b";branch=", &branch];
+        plan.prepend_header(message, HeaderName::Via, &via)?;
+        if self.record_route && makes_dialog(request.method) {
+            let both = [&*out.text, &*inside.text];
+            let hosts = if local == request.listen { both.get(..1) } else { both.get(..) };
+            RecordRoute::new(headers, self.keys).add(message, hosts.unwrap_or_default(), plan)?;
+        }
+        plan.decrement_max_forwards(message)?;
+        request.routes.edit(message, appended, plan)?;
+        let (received, rport) = request.via_marks();
+        plan.mark_via(&headers.via, received, rport)
+    }
+}

@@ -1,0 +1,181 @@
+//! Why a request is not carried out, and the reply that says so.
+//!
+//! One variant for each reason, so that the status, the phrase, the headers the RFC demands with it and the counter
+//! stay together. Written by every step of request handling, read by the reply writer alone.
+
+use core::fmt::{self, Write as _};
+
+use strowger_sip::{HeaderName, Message, ParseError, Token, ValueError};
+
+use crate::counters::Event;
+use crate::text::Text;
+
+/// Methods this server carries out when a request is for itself.
+pub(crate) const ALLOW: &str = "OPTIONS, REGISTER";
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Refusal {
+    /// 400, 414, 505, 513: not a message.
+    Unreadable(ParseError),
+    /// 400: a header that is needed cannot be read.
+    Header(ValueError),
+    /// 400: the Request-URI, or the URI that takes its place, cannot be read.
+    Uri(ValueError),
+    /// 400: a URI inside a Route, To or Contact cannot be read.
+    UriIn(HeaderName, ValueError),
+    /// 400: a contact's user, URI or number of contacts is over its limit, or what it says makes no sense.
+    Contact(&'static str),
+    /// 403: no proof that the dialog is ours (see [`Event::RelayRefused`]).
+    Relay,
+    /// 403: credentials are wanted and this version has no digest.
+    Auth,
+    /// 403: a contact that is this node: calls to it would run in a circle (RFC 5393).
+    ContactIsUs,
+    /// 404: not a user of ours.
+    NotFound,
+    /// 405: not a method this server carries out.
+    Method,
+    /// 501: not a method anyone has heard of.
+    UnknownMethod,
+    /// 416: not a sip URI.
+    Scheme,
+    /// 420: option tags of this header.
+    Extension(HeaderName),
+    /// 423: a shorter interval than this.
+    TooBrief(u32),
+    /// 480: a known user without a live binding.
+    Unavailable,
+    /// 482.
+    Loop,
+    /// 483.
+    TooManyHops,
+    /// 500: an older REGISTER came after a newer one (RFC 3261 section 10.3 item 7).
+    OutOfOrder,
+    /// 500: the next hop is nothing we can send to. It would be 503 by section 16.9, which section 16.7 item 6 has
+    /// us turn into 500: 503 would say that this proxy serves nobody.
+    Unreachable,
+    /// 503: no more contacts for this user for so many seconds.
+    ContactLimit(u32),
+    /// 503: the table is full; try again in so many seconds.
+    TableFull(u32),
+    /// 513: no room to forward it.
+    TooLarge,
+}
+
+impl Refusal {
+    /// The status code.
+    pub(crate) fn code(&self) -> u16 {
+        match self {
+            Self::Unreadable(e) => e.status().unwrap_or(400),
+            Self::Header(_) | Self::Uri(_) | Self::UriIn(..) | Self::Contact(_) => 400,
+            Self::Relay | Self::Auth | Self::ContactIsUs => 403,
+            Self::NotFound => 404,
+            Self::Method => 405,
+            Self::Scheme => 416,
+            Self::Extension(_) => 420,
+            Self::TooBrief(_) => 423,
+            Self::Unavailable => 480,
+            Self::Loop => 482,
+            Self::TooManyHops => 483,
+            Self::OutOfOrder | Self::Unreachable => 500,
+            Self::UnknownMethod => 501,
+            Self::ContactLimit(_) | Self::TableFull(_) => 503,
+            Self::TooLarge => 513,
+        }
+    }
+
+    /// What is counted besides the reply.
+    pub(crate) fn event(&self) -> Option<Event> {
+        Some(match self {
+            Self::Relay => Event::RelayRefused,
+            Self::Auth => Event::AuthRefused,
+            Self::Unreachable => Event::NextHopUnreachable,
+            Self::ContactLimit(_) => Event::ContactLimit,
+            Self::TableFull(_) => Event::BindingLimit,
+            _ => return None,
+        })
+    }
+
+    /// The header lines that the RFC demands with the status, into `lines`.
+    pub(crate) fn lines<const N: usize>(&self, request: &Message<'_>, lines: &mut Text<N>) {
+        // A text that is full stays as it is; the status says enough.
+        let _ = match self {
+            Self::Method | Self::UnknownMethod => write!(lines, "Allow: {ALLOW}\r\n"),
+            Self::Extension(name) => unsupported(request, *name, lines),
+            Self::TooBrief(seconds) => write!(lines, "Min-Expires: {seconds}\r\n"),
+            Self::ContactLimit(seconds) | Self::TableFull(seconds) => {
+                write!(lines, "Retry-After: {seconds}\r\n")
+            }
+            _ => Ok(()),
+        };
+    }
+}
+
+/// `Unsupported` with every option tag of `name`: this version knows none.
+fn unsupported<const N: usize>(request: &Message<'_>, name: HeaderName, lines: &mut Text<N>) -> fmt::Result {
+    lines.line(|line| {
+        line.write_str("Unsupported: ")?;
+        let tags = request.values::<Token<'_>>(name).map_while(Result::ok);
+        for (n, tag) in tags.enumerate() {
+            if n > 0 {
+                line.write_str(", ")?;
+            }
+            line.push(tag.0)?;
+        }
+        Ok(())
+    })
+}
+
+/// The reason phrase.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unreadable(e) => return fmt::Display::fmt(e, f),
+            Self::Header(e) => return fmt::Display::fmt(e, f),
+            Self::Uri(e) => return write!(f, "Bad Request-URI at octet {}", e.at),
+            Self::UriIn(name, e) => return write!(f, "Bad URI in {name} at octet {}", e.at),
+            Self::Contact(what) => what,
+            Self::Relay => "Not Served Here",
+            Self::Auth => "Authentication Not Available",
+            Self::ContactIsUs => "Contact Is This Server",
+            Self::NotFound => "Not Found",
+            Self::Method => "Method Not Allowed",
+            Self::Scheme => "Unsupported URI Scheme",
+            Self::Extension(_) => "Bad Extension",
+            Self::TooBrief(_) => "Interval Too Brief",
+            Self::Unavailable => "Temporarily Unavailable",
+            Self::Loop => "Loop Detected",
+            Self::TooManyHops => "Too Many Hops",
+            Self::OutOfOrder => "CSeq Out of Order",
+            Self::Unreachable => "Next Hop Unreachable",
+            Self::UnknownMethod => "Not Implemented",
+            Self::ContactLimit(_) => "Too Many Contacts",
+            Self::TableFull(_) => "Service Unavailable",
+            Self::TooLarge => "Message Too Large",
+        })
+    }
+}
+
+/// The counter of replies with this code.
+pub(crate) fn reply_event(code: u16) -> Event {
+    match code {
+        403 => Event::Reply403,
+        404 => Event::Reply404,
+        405 => Event::Reply405,
+        414 => Event::Reply414,
+        416 => Event::Reply416,
+        420 => Event::Reply420,
+        423 => Event::Reply423,
+        480 => Event::Reply480,
+        482 => Event::Reply482,
+        483 => Event::Reply483,
+        500 => Event::Reply500,
+        501 => Event::Reply501,
+        503 => Event::Reply503,
+        505 => Event::Reply505,
+        513 => Event::Reply513,
+        200 => Event::Reply200,
+        _ => Event::Reply400,
+    }
+}

@@ -1,0 +1,195 @@
+//! The registrar: REGISTER for our domains (RFC 3261 section 10.3), in the order of its items.
+//!
+//! Open, or closed altogether: this version has no digest. Whoever may send a REGISTER here may bind any user.
+
+use core::fmt::Write as _;
+
+use strowger_sip::{Contact as ContactValue, HeaderName, Scheme, unescape_into};
+
+use crate::config::{Config, limit};
+use crate::counters::{Counters, Event};
+use crate::keys::{Keys, Prf};
+use crate::location::{self, Aor, Change, Contact, Expiry, Listed, Location, Tally, Update};
+use crate::proxy::next_hop;
+use crate::refusal::Refusal;
+use crate::request::Request;
+use crate::site::Site;
+use crate::text::Text;
+use crate::time::Time;
+
+/// What the registrar works with.
+pub(crate) struct Registrar<'e> {
+    pub(crate) config: &'e Config,
+    pub(crate) site: &'e Site,
+    pub(crate) keys: &'e Keys,
+    pub(crate) location: &'e Location,
+    pub(crate) expiry: &'e mut Expiry,
+    pub(crate) counters: &'e mut Counters,
+}
+
+/// The user that a URI of ours names.
+pub(crate) struct User {
+    name: [u8; limit::USER],
+    len: usize,
+}
+
+impl User {
+    /// Unescaped (section 10.3 item 5); `None` when it is too long.
+    pub(crate) fn read(escaped: &[u8]) -> Option<Self> {
+        let mut name = [0; limit::USER];
+        let len = unescape_into(escaped, &mut name).ok()?.len();
+        Some(Self { name, len })
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.name.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl Registrar<'_> {
+    /// Carries a REGISTER out and writes the Contact lines of the 200. `room` is how many octets they may take.
+    pub(crate) fn register<const N: usize>(
+        &mut self,
+        request: &Request<'_>,
+        now: Time,
+        room: usize,
+        lines: &mut Text<N>,
+    ) -> Result<(), Refusal> {
+        if request.message.has(HeaderName::Require) {
+            return Err(Refusal::Extension(HeaderName::Require));
+        }
+        if self.config.auth_required {
+            return Err(Refusal::Auth);
+        }
+        let (aor, domain, user) = self.address_of_record(request)?;
+        let mut list = |binding: Listed<'_>| {
+            // `room` was checked before the bindings were changed, and is not more than what `lines` takes.
+            let _ = lines.line(|line| {
+                line.write_str("Contact: <")?;
+                line.push(binding.uri)?;
+                line.write_str(">")?;
+                if binding.q < 1000 {
+                    write!(line, ";q=0.{:03}", binding.q)?;
+                }
+                write!(line, ";expires={}", binding.expires)
+            });
+        };
+        if !request.message.has(HeaderName::Contact) {
+            self.location.list(aor, now, &mut list);
+            return Ok(());
+        }
+        let mut contacts = [const { Contact { uri: b"", target: b"", expires: 0, q: 0, reachable: false } };
+            limit::CONTACTS];
+        let update = Update {
+            call_id: Prf::new(&self.keys.call_id).field(request.headers.call_id).finish(),
+            cseq: request.headers.cseq.number,
+            change: self.change(request, &mut contacts)?,
+            room: room.min(N),
+        };
+        let (tally, made) = self
+            .location
+            .update(aor, (domain, user.as_bytes()), &update, now, &mut list)
+            .map_err(|refusal| match refusal {
+                location::Refusal::OutOfOrder => Refusal::OutOfOrder,
+                location::Refusal::Contacts { retry_after } => Refusal::ContactLimit(retry_after),
+                location::Refusal::Full => Refusal::TableFull(limit::RETRY_AFTER),
+            })?;
+        if let Some(due) = made {
+            self.expiry.add(aor, due);
+        }
+        self.tally(&tally);
+        Ok(())
+    }
+
+    fn tally(&mut self, tally: &Tally) {
+        for (event, n) in [
+            (Event::BindingAdded, tally.added),
+            (Event::BindingRefreshed, tally.refreshed),
+            (Event::BindingRemoved, tally.removed),
+            (Event::BindingExpired, tally.expired),
+        ] {
+            self.counters.add(event, n as u64);
+        }
+    }
+
+    /// Item 5: the user in To, who must be in one of our domains.
+    fn address_of_record(&self, request: &Request<'_>) -> Result<(Aor, u16, User), Refusal> {
+        let uri = request.headers.to.uri().map_err(|e| Refusal::UriIn(HeaderName::To, e))?;
+        let ours = (uri.scheme == Scheme::Sip).then(|| self.site.domain(&uri.host?, uri.port)).flatten();
+        let (Some(domain), Some(user)) = (ours, uri.user) else { return Err(Refusal::NotFound) };
+        let user = User::read(user).ok_or(Refusal::Contact("User Name Too Long"))?;
+        Ok((self.location.aor(domain, user.as_bytes()), domain, user))
+    }
+
+    /// Items 6 and 7 up to the bindings: what the Contacts ask for, and what of it is granted.
+    fn change<'a, 'c>(
+        &self,
+        request: &Request<'a>,
+        contacts: &'c mut [Contact<'a>; limit::CONTACTS],
+    ) -> Result<Change<'c>, Refusal>
+    where
+        'a: 'c,
+    {
+        // What is no number counts as an hour (section 10.2.1.1).
+        let expires = request.message.expires().unwrap_or(Some(3600));
+        let mut count = 0;
+        let mut star = false;
+        for value in request.message.contacts() {
+            let address = match value.map_err(Refusal::Header)? {
+                ContactValue::Star => {
+                    star = true;
+                    count += 1;
+                    continue;
+                }
+                ContactValue::Address(address) => address,
+            };
+            let asked = address.expires().or(expires).unwrap_or(self.config.registrar.default_expires);
+            let slot = contacts.get_mut(count).ok_or(Refusal::ContactLimit(limit::RETRY_AFTER))?;
+            *slot = self.grant(&address, asked)?;
+            count += 1;
+        }
+        match (star, count) {
+            (true, 1) if expires == Some(0) => Ok(Change::RemoveAll),
+            (true, _) => Err(Refusal::Contact("Contact * Needs Expires 0 And No Other Contact")),
+            (false, _) => Ok(Change::Each(contacts.get(..count).unwrap_or_default())),
+        }
+    }
+
+    /// One contact: whether we take it, and for how long.
+    fn grant<'a>(
+        &self,
+        contact: &strowger_sip::ContactAddress<'a>,
+        asked: u32,
+    ) -> Result<Contact<'a>, Refusal> {
+        let registrar = &self.config.registrar;
+        if asked > 0 && asked < registrar.min_expires {
+            return Err(Refusal::TooBrief(registrar.min_expires));
+        }
+        let uri = contact.uri().map_err(|e| Refusal::UriIn(HeaderName::Contact, e))?;
+        let text = contact.address.uri_bytes();
+        if asked > 0 {
+            if uri.scheme != Scheme::Sip {
+                return Err(Refusal::Contact("Contact Is Not a sip URI"));
+            }
+            if text.len() > limit::CONTACT {
+                return Err(Refusal::Contact("Contact Too Long"));
+            }
+            // It would have to be cut out of every Request-URI (section 16.6 item 2); nobody registers with it.
+            if uri.params.contains(b"method") {
+                return Err(Refusal::Contact("Contact With a Method"));
+            }
+            if uri.host.is_some_and(|host| self.site.is_us(&host, uri.port)) {
+                return Err(Refusal::ContactIsUs);
+            }
+        }
+        // Neither may a Request-URI have headers (section 19.1.1).
+        let headers = uri.headers.map_or(0, |headers| headers.len() + 1);
+        Ok(Contact {
+            uri: text,
+            target: text.get(..text.len() - headers.min(text.len())).unwrap_or(text),
+            expires: asked.min(registrar.max_expires),
+            q: contact.q().unwrap_or(1000),
+            reachable: next_hop(&uri, self.site).is_some(),
+        })
+    }
+}

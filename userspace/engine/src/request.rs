@@ -1,0 +1,150 @@
+//! A request as the element sees it: the headers that decide, read once, and where its replies go.
+//!
+//! Built by the engine before anything is decided; read by registrar and proxy core. What is computed here depends
+//! on the message alone, so that a retransmission gives the same (RFC 3261 section 16.11).
+
+use core::net::{IpAddr, SocketAddr};
+
+use strowger_sip::{Essentials, HeaderName, Host, Message, Method, Uri, Via};
+
+use crate::keys::{Keys, Prf, write_base32};
+use crate::refusal::Refusal;
+use crate::route::Routes;
+use crate::site::{DEFAULT_PORT, Site};
+
+/// Octets of our To tags: 40 bits, over the 32 that RFC 3261 section 19.3 wants.
+pub(crate) const TAG_LEN: usize = 8;
+
+/// One request, read.
+pub(crate) struct Request<'a> {
+    pub(crate) message: Message<'a>,
+    pub(crate) method: Method<'a>,
+    pub(crate) headers: Essentials<'a>,
+    /// The Request-URI after RFC 3261 section 16.4: for a request from a strict router its last Route.
+    pub(crate) uri: Uri<'a>,
+    /// The Request-URI as it came.
+    pub(crate) received_uri: &'a [u8],
+    pub(crate) routes: Routes<'a>,
+    /// Index of the listen address it came to.
+    pub(crate) listen: u8,
+    remote: SocketAddr,
+    pub(crate) reply_to: SocketAddr,
+}
+
+impl<'a> Request<'a> {
+    /// Reads what forwarding and answering need: the syntax check of RFC 3261 section 16.3 item 1, and 16.4.
+    pub(crate) fn read(
+        message: Message<'a>,
+        method: Method<'a>,
+        site: &Site,
+        keys: &Keys,
+        (listen, remote): (u8, SocketAddr),
+    ) -> Result<Self, Refusal> {
+        let headers = message.essentials().map_err(Refusal::Header)?;
+        let received_uri = message.request().map_or(&b""[..], |line| line.uri);
+        let received = Uri::parse(received_uri).map_err(Refusal::Uri)?;
+        let (routes, last) = Routes::read(&message, &headers, &received, site, keys)?;
+        let uri = match last {
+            None => received,
+            Some(last) => last.uri().map_err(|e| Refusal::UriIn(HeaderName::Route, e))?,
+        };
+        let reply_to = reply_to(&headers.via, remote);
+        Ok(Self { message, method, headers, uri, received_uri, routes, listen, remote, reply_to })
+    }
+
+    /// See [`via_marks`].
+    pub(crate) fn via_marks(&self) -> (Option<IpAddr>, Option<u16>) {
+        via_marks(&self.headers.via, self.remote)
+    }
+
+    /// Tag of From; empty for a client of RFC 2543 that has none.
+    pub(crate) fn sender_tag(&self) -> &'a [u8] {
+        self.headers.from.tag().unwrap_or_default()
+    }
+
+    /// Whether the request belongs to a dialog that went through us: it has a To tag, and a Route of ours with the
+    /// token of this very dialog. The To tag alone proves nothing.
+    pub(crate) fn in_our_dialog(&self) -> bool {
+        self.routes.proven && self.headers.to.tag().is_some()
+    }
+
+    /// Whether this is the ACK for a reply that we wrote ourselves.
+    pub(crate) fn acknowledges_us(&self, keys: &Keys) -> bool {
+        self.method == Method::Ack
+            && self
+                .headers
+                .to
+                .tag()
+                .is_some_and(|tag| own_tag(&self.message, keys).is_some_and(|own| own == tag))
+    }
+
+    /// The part of our branch that is the same for a retransmission, its CANCEL and its ACK (for a non-2xx), and
+    /// different for anything else. RFC 3261 section 16.11; beside the branch received we take what CANCEL and ACK
+    /// repeat, because there are clients that use one branch twice.
+    pub(crate) fn unique(&self, keys: &Keys) -> u64 {
+        let Essentials { via, to, call_id, cseq, .. } = &self.headers;
+        let hash = Prf::new(&keys.branch).field(call_id).number(u64::from(cseq.number));
+        if via.has_magic_cookie() {
+            let hash = hash.folded(via.branch().unwrap_or_default()).number(via.port.map_or(0, u64::from));
+            match via.host {
+                Host::Name(name) => hash.folded(name),
+                Host::V4(ip) => hash.field(&ip.octets()),
+                Host::V6(ip) => hash.field(&ip.octets()),
+            }
+            .finish()
+        } else {
+            hash.field(via.as_bytes())
+                .field(to.tag().unwrap_or_default())
+                .field(self.sender_tag())
+                .field(self.received_uri)
+                .finish()
+        }
+    }
+
+    /// The part of our branch that recognises a loop: everything that decides where the request goes (RFC 5393
+    /// section 4.2.1), and what tells one transaction from another. Not the method, not the To tag: CANCEL and ACK
+    /// must have it too.
+    pub(crate) fn looped(&self, keys: &Keys) -> u32 {
+        let Essentials { call_id, cseq, .. } = &self.headers;
+        let hash = Prf::new(&keys.looped)
+            .field(self.received_uri)
+            .field(call_id)
+            .number(u64::from(cseq.number))
+            .field(self.sender_tag());
+        let routes = self.message.headers(HeaderName::Route).fold(hash, |hash, line| hash.field(line.value));
+        // The upper half is as good as the lower one.
+        (routes.finish() >> 32) as u32
+    }
+}
+
+/// Where the reply to a request goes: to the address it came from, and to its port when the client asked for that
+/// with `rport` (RFC 3581 section 4), else to the port of the sent-by (RFC 3261 section 18.2.2). `maddr` is not
+/// followed: it would have us send to a third party.
+pub(crate) fn reply_to(via: &Via<'_>, remote: SocketAddr) -> SocketAddr {
+    let port = if via.rport().is_some() { remote.port() } else { via.port.unwrap_or(DEFAULT_PORT) };
+    SocketAddr::new(remote.ip(), port)
+}
+
+/// What the top Via of a request gets, so that its responses find the way back: `received` when the sent-by is not
+/// the address it came from (RFC 3261 section 18.2.1), always with `rport` (RFC 3581 section 4), and in place of one
+/// that the client wrote itself; the value of `rport`.
+pub(crate) fn via_marks(via: &Via<'_>, remote: SocketAddr) -> (Option<IpAddr>, Option<u16>) {
+    let ip = remote.ip();
+    let differs = via.host.ip().is_none_or(|host| host.to_canonical() != ip);
+    let received = differs || via.rport().is_some() || via.received().is_some();
+    (received.then_some(ip), via.rport().map(|_| remote.port()))
+}
+
+/// The tag we put into To: the same for every retransmission, and for the ACK to recognise (RFC 3261 section 8.2.7).
+/// `None` without a Call-ID and CSeq to make it from; such a reply is for people who look at the wire.
+pub(crate) fn own_tag(message: &Message<'_>, keys: &Keys) -> Option<[u8; TAG_LEN]> {
+    let from = message.from().ok();
+    let hash = Prf::new(&keys.tag)
+        .field(message.call_id().ok()?)
+        .field(from.and_then(|from| from.tag()).unwrap_or_default())
+        .number(u64::from(message.cseq().ok()?.number))
+        .finish();
+    let mut tag = [0; TAG_LEN];
+    write_base32(hash, &mut tag);
+    Some(tag)
+}
