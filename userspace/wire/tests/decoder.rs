@@ -260,6 +260,18 @@ fn what_is_not_plain_is_named() {
     assert_eq!(set(true, 20, 59), Err(Reject::NotUdp), "no next header");
 }
 
+/// All 256 protocol numbers, which the random frames below hardly ever hit.
+#[test]
+fn every_protocol_is_judged_as_by_the_oracle() {
+    for (v6, at) in [(false, 23), (true, 20)] {
+        for protocol in 0..=255 {
+            let mut frame = frame(v6, VlanTags::NONE, PAYLOAD);
+            frame[at] = protocol;
+            assert_eq!(decode(frame.as_slice()), oracle(&frame), "v6 {v6}, protocol {protocol}");
+        }
+    }
+}
+
 #[test]
 fn reasons_are_numbered_as_they_are_listed() {
     for (index, reason) in Reject::ALL.into_iter().enumerate() {
