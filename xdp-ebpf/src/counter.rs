@@ -1,0 +1,169 @@
+//! The counters of the XDP program: one for each way a packet can leave it.
+
+use strowger_wire::Reject;
+
+/// What happened to a packet; exactly one of them moves for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Counter {
+    /// Ours, and given to the AF_XDP socket of its queue.
+    Redirect,
+    /// UDP, but to no listener.
+    PassNotListener,
+    /// To a listener, on a queue beyond [`MAX_QUEUES`](crate::MAX_QUEUES).
+    PassQueueUnknown,
+    /// To a listener, but no worker has beaten for the queue yet.
+    PassNoHeartbeat,
+    /// To a listener, but the worker's last beat is too old.
+    PassStaleHeartbeat,
+    /// To a listener, but the queue has no AF_XDP socket.
+    PassNoSocket,
+    /// See [`Reject::TruncatedEthernet`].
+    PassTruncatedEthernet,
+    /// See [`Reject::GroupAddressed`].
+    PassGroupAddressed,
+    /// See [`Reject::TruncatedVlan`].
+    PassTruncatedVlan,
+    /// See [`Reject::VlanDepth`].
+    PassVlanDepth,
+    /// See [`Reject::NotIp`].
+    PassNotIp,
+    /// See [`Reject::TruncatedIp`].
+    PassTruncatedIp,
+    /// See [`Reject::IpHeader`].
+    PassIpHeader,
+    /// See [`Reject::IpOptions`].
+    PassIpOptions,
+    /// See [`Reject::Fragment`].
+    PassFragment,
+    /// See [`Reject::Ipv6Extension`].
+    PassIpv6Extension,
+    /// See [`Reject::NotUdp`].
+    PassNotUdp,
+    /// See [`Reject::TruncatedUdp`].
+    PassTruncatedUdp,
+    /// See [`Reject::IpLength`].
+    PassIpLength,
+    /// See [`Reject::UdpLength`].
+    PassUdpLength,
+}
+
+impl Counter {
+    /// How many counters there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// Every counter, in the order of their discriminants.
+    pub const ALL: [Self; 20] = [
+        Self::Redirect,
+        Self::PassNotListener,
+        Self::PassQueueUnknown,
+        Self::PassNoHeartbeat,
+        Self::PassStaleHeartbeat,
+        Self::PassNoSocket,
+        Self::PassTruncatedEthernet,
+        Self::PassGroupAddressed,
+        Self::PassTruncatedVlan,
+        Self::PassVlanDepth,
+        Self::PassNotIp,
+        Self::PassTruncatedIp,
+        Self::PassIpHeader,
+        Self::PassIpOptions,
+        Self::PassFragment,
+        Self::PassIpv6Extension,
+        Self::PassNotUdp,
+        Self::PassTruncatedUdp,
+        Self::PassIpLength,
+        Self::PassUdpLength,
+    ];
+
+    /// The name in status and metrics.
+    pub const fn name(self) -> &'static str {
+        self.text().0
+    }
+
+    /// One line for the operator who wonders why this counter moves.
+    pub const fn help(self) -> &'static str {
+        self.text().1
+    }
+
+    const fn text(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Redirect => ("redirect", "SIP given to the AF_XDP socket of its queue"),
+            Self::PassNotListener => ("pass_not_listener", "UDP to an address or port that is not ours"),
+            Self::PassQueueUnknown => {
+                ("pass_queue_unknown", "for us, on a receive queue beyond those that can be served")
+            }
+            Self::PassNoHeartbeat => {
+                ("pass_no_heartbeat", "for us, but no worker has started on the queue yet")
+            }
+            Self::PassStaleHeartbeat => {
+                ("pass_stale_heartbeat", "for us, but the queue's worker is stuck: no beat for 100 ms")
+            }
+            Self::PassNoSocket => ("pass_no_socket", "for us, but the queue has no AF_XDP socket"),
+            Self::PassTruncatedEthernet => {
+                ("pass_truncated_ethernet", "the frame ends inside the Ethernet header")
+            }
+            Self::PassGroupAddressed => {
+                ("pass_group_addressed", "multicast or broadcast Ethernet destination")
+            }
+            Self::PassTruncatedVlan => ("pass_truncated_vlan", "the frame ends inside a VLAN tag"),
+            Self::PassVlanDepth => ("pass_vlan_depth", "more than two VLAN tags"),
+            Self::PassNotIp => ("pass_not_ip", "neither IPv4 nor IPv6"),
+            Self::PassTruncatedIp => ("pass_truncated_ip", "the frame ends inside the IP header"),
+            Self::PassIpHeader => ("pass_ip_header", "an IP header of the wrong version or below its length"),
+            Self::PassIpOptions => ("pass_ip_options", "IPv4 with options"),
+            Self::PassFragment => ("pass_fragment", "an IP fragment, the first one included"),
+            Self::PassIpv6Extension => ("pass_ipv6_extension", "IPv6 with extension headers"),
+            Self::PassNotUdp => ("pass_not_udp", "IP without UDP"),
+            Self::PassTruncatedUdp => ("pass_truncated_udp", "the packet ends inside the UDP header"),
+            Self::PassIpLength => ("pass_ip_length", "the IP length does not fit into the frame"),
+            Self::PassUdpLength => ("pass_udp_length", "the UDP length disagrees with the IP length"),
+        }
+    }
+}
+
+impl From<Reject> for Counter {
+    #[inline(always)]
+    fn from(reject: Reject) -> Self {
+        match reject {
+            Reject::TruncatedEthernet => Self::PassTruncatedEthernet,
+            Reject::GroupAddressed => Self::PassGroupAddressed,
+            Reject::TruncatedVlan => Self::PassTruncatedVlan,
+            Reject::VlanDepth => Self::PassVlanDepth,
+            Reject::NotIp => Self::PassNotIp,
+            Reject::TruncatedIp => Self::PassTruncatedIp,
+            Reject::IpHeader => Self::PassIpHeader,
+            Reject::IpOptions => Self::PassIpOptions,
+            Reject::Fragment => Self::PassFragment,
+            Reject::Ipv6Extension => Self::PassIpv6Extension,
+            Reject::NotUdp => Self::PassNotUdp,
+            Reject::TruncatedUdp => Self::PassTruncatedUdp,
+            Reject::IpLength => Self::PassIpLength,
+            Reject::UdpLength => Self::PassUdpLength,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn counters_are_numbered_as_they_are_listed_and_named_apart() {
+        for (index, counter) in Counter::ALL.into_iter().enumerate() {
+            assert_eq!(counter as usize, index);
+        }
+        let names: HashSet<_> = Counter::ALL.into_iter().map(Counter::name).collect();
+        assert_eq!(names.len(), Counter::COUNT);
+    }
+
+    #[test]
+    fn every_reject_has_a_counter_of_its_own() {
+        let counters: HashSet<_> = Reject::ALL.into_iter().map(Counter::from).collect();
+        assert_eq!(counters.len(), Reject::ALL.len());
+    }
+}

@@ -1,0 +1,127 @@
+//! Attaching to an interface, and leaving it as it was.
+//!
+//! By BPF_LINK_CREATE alone and by our own call: such a link never replaces a program that is there, and
+//! it ends with its file descriptor. aya's attach falls back to netlink when the kernel says EINVAL,
+//! and netlink does replace and does stay behind after `kill -9`.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use aya::programs::loaded_programs;
+
+use super::interface::{self, Attached};
+use super::{AttachError, Occupant, Program};
+
+/// `enum bpf_cmd` in linux/bpf.h.
+const BPF_LINK_CREATE: libc::c_long = 28;
+/// `enum bpf_attach_type` in linux/bpf.h.
+const BPF_XDP: u32 = 37;
+/// linux/if_link.h.
+const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
+/// linux/if_link.h.
+const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+
+/// Where on the packet's way the program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachMode {
+    /// In the driver, before an skb is made.
+    Native,
+    /// In the kernel's network stack, for drivers without XDP.
+    Generic,
+}
+
+/// The head of `union bpf_attr` for BPF_LINK_CREATE; the kernel takes what is missing for zero.
+#[repr(C)]
+struct LinkCreate {
+    prog_fd: u32,
+    target_ifindex: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+impl Program {
+    /// Attaches to the interface `ifindex` of the calling thread's network namespace.
+    ///
+    /// # Errors
+    ///
+    /// See [`AttachError`]; the interface is as it was then, and another program that is there stays.
+    pub fn attach(&mut self, ifindex: u32, mode: AttachMode) -> Result<(), AttachError> {
+        if self.link.is_some() {
+            return Err(AttachError::Attached);
+        }
+        // Asked beforehand, because BPF_LINK_CREATE answers EINVAL for a missing interface.
+        if let Attached::Yes { id } = occupied(ifindex)? {
+            return Err(AttachError::Busy { ifindex, occupant: occupant(id) });
+        }
+        match self.create_link(ifindex, mode) {
+            Ok(link) => {
+                self.link = Some(link);
+                Ok(())
+            }
+            Err(source) => Err(match source.raw_os_error() {
+                // Somebody was faster, in our mode (EBUSY) or in the other (EEXIST).
+                Some(libc::EBUSY | libc::EEXIST) => {
+                    let id = match occupied(ifindex)? {
+                        Attached::Yes { id } => id,
+                        Attached::No => None,
+                    };
+                    AttachError::Busy { ifindex, occupant: occupant(id) }
+                }
+                Some(libc::EOPNOTSUPP) if mode == AttachMode::Native => AttachError::NoNative { ifindex },
+                Some(libc::EPERM | libc::EACCES) => AttachError::Privilege,
+                Some(libc::ENODEV) => AttachError::NoInterface { ifindex },
+                _ => AttachError::Kernel { ifindex, source },
+            }),
+        }
+    }
+
+    /// Takes the program off its interface; nothing happens when it is on none. Maps and counters stay.
+    pub fn detach(&mut self) {
+        self.link = None;
+    }
+
+    /// Whether the program was attached and not detached. An interface that was deleted takes its
+    /// program along without telling.
+    pub fn is_attached(&self) -> bool {
+        self.link.is_some()
+    }
+
+    fn create_link(&self, ifindex: u32, mode: AttachMode) -> io::Result<OwnedFd> {
+        let program = self.xdp().and_then(|xdp| xdp.fd().ok()).ok_or(io::ErrorKind::NotFound)?;
+        let flags = match mode {
+            AttachMode::Native => XDP_FLAGS_DRV_MODE,
+            AttachMode::Generic => XDP_FLAGS_SKB_MODE,
+        };
+        let attributes = LinkCreate {
+            prog_fd: program.as_fd().as_raw_fd().cast_unsigned(),
+            target_ifindex: ifindex,
+            attach_type: BPF_XDP,
+            flags,
+        };
+        // SAFETY: the kernel reads `size_of` bytes of `attributes`, which outlives the call, and writes
+        // none.
+        let fd = unsafe {
+            libc::syscall(libc::SYS_bpf, BPF_LINK_CREATE, &raw const attributes, size_of::<LinkCreate>())
+        };
+        match i32::try_from(fd) {
+            // SAFETY: a successful call returns a new descriptor that nobody else owns.
+            Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+fn occupied(ifindex: u32) -> Result<Attached, AttachError> {
+    interface::attached(ifindex).map_err(|source| match source.raw_os_error() {
+        Some(libc::ENODEV) => AttachError::NoInterface { ifindex },
+        _ => AttachError::Kernel { ifindex, source },
+    })
+}
+
+/// The name needs a walk over all programs, which the kernel may refuse us.
+fn occupant(id: Option<u32>) -> Occupant {
+    let mut programs = loaded_programs().flatten();
+    let program = programs.find(|program| Some(program.id()) == id);
+    let name = program.and_then(|program| program.name_as_str().map(str::to_owned));
+    Occupant { id, name: name.filter(|name| !name.is_empty()) }
+}

@@ -1,0 +1,40 @@
+//! A packet as the program may read it: between `data` and `data_end`, in a shape that the verifier
+//! follows.
+
+use core::marker::PhantomData;
+
+use aya_ebpf::programs::XdpContext;
+use strowger_wire::Load;
+
+/// The packet of one run of the program.
+pub(crate) struct Frame<'a> {
+    data: usize,
+    data_end: usize,
+    context: PhantomData<&'a XdpContext>,
+}
+
+impl<'a> Frame<'a> {
+    #[inline(always)]
+    pub(crate) fn of(ctx: &'a XdpContext) -> Self {
+        Self { data: ctx.data(), data_end: ctx.data_end(), context: PhantomData }
+    }
+}
+
+impl Load for Frame<'_> {
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        let at = self.data + offset;
+        if at + N > self.data_end {
+            return None;
+        }
+        // SAFETY: the N bytes from `at` end at or before `data_end`; the kernel keeps the packet for as
+        // long as the context lives, and an array of bytes has no alignment. The verifier proves the
+        // same and refuses to load a program that is wrong here.
+        Some(unsafe { (at as *const [u8; N]).read() })
+    }
+
+    #[inline(always)]
+    fn holds(&self, len: usize) -> bool {
+        self.data + len <= self.data_end
+    }
+}
