@@ -1,0 +1,90 @@
+//! Media types: Content-Type, Accept, Content-Disposition (RFC 3261 sections 20.1, 20.11, 20.15).
+
+use crate::class;
+use crate::dialog::token_with_params;
+use crate::error::{ValueError, ValueFault};
+use crate::list::{Value, single};
+use crate::param::{self, Params};
+
+/// `m-type SLASH m-subtype *( SEMI m-parameter )`, or a media range with `*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MediaType<'a> {
+    /// The type; compare without regard to case.
+    pub kind: &'a [u8],
+    /// The subtype; compare without regard to case.
+    pub subtype: &'a [u8],
+    /// Parameters, `q` among them in an Accept.
+    pub params: Params<'a>,
+}
+
+impl<'a> MediaType<'a> {
+    /// Parses a Content-Type value.
+    ///
+    /// # Errors
+    /// What the grammar does not allow.
+    pub fn parse(text: &'a [u8]) -> Result<MediaType<'a>, ValueError> {
+        single(text)
+    }
+
+    /// Is it that type, in any case?
+    #[must_use]
+    pub fn is(&self, kind: &[u8], subtype: &[u8]) -> bool {
+        self.kind.eq_ignore_ascii_case(kind) && self.subtype.eq_ignore_ascii_case(subtype)
+    }
+}
+
+impl<'a> Value<'a> for MediaType<'a> {
+    fn take(text: &'a [u8], at: usize) -> Result<(MediaType<'a>, usize), ValueError> {
+        let from = class::skip_lws(text, at);
+        let kind = class::span(text.get(from..).unwrap_or_default(), class::TOKEN);
+        let slash = class::skip_lws(text, from + kind);
+        let sub = class::skip_lws(text, slash + 1);
+        let subtype = class::span(text.get(sub..).unwrap_or_default(), class::TOKEN);
+        if kind == 0 || text.get(slash) != Some(&b'/') || subtype == 0 {
+            return Err(ValueError::new(ValueFault::Unexpected, from));
+        }
+        let (params, end) = param::take(text, sub + subtype, |_, _| Ok(()))?;
+        Ok((MediaType { kind: &text[from..from + kind], subtype: &text[sub..sub + subtype], params }, end))
+    }
+}
+
+/// `disp-type *( SEMI disp-param )` (RFC 3261 section 20.11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disposition<'a> {
+    /// `session`, `render`, …; compare without regard to case.
+    pub kind: &'a [u8],
+    /// `handling=optional`; required otherwise.
+    pub is_optional: bool,
+    /// All parameters.
+    pub params: Params<'a>,
+}
+
+impl<'a> Disposition<'a> {
+    /// Parses a Content-Disposition value.
+    ///
+    /// # Errors
+    /// What the grammar does not allow.
+    pub fn parse(text: &'a [u8]) -> Result<Disposition<'a>, ValueError> {
+        let (kind, params) = token_with_params(text)?;
+        let is_optional = params.value(b"handling").is_some_and(|v| v.eq_ignore_ascii_case(b"optional"));
+        Ok(Disposition { kind, is_optional, params })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_types() {
+        let m = MediaType::parse(b"Application / SDP ;charset=utf-8").unwrap();
+        assert!(m.is(b"application", b"sdp") && !m.is(b"text", b"sdp"));
+        assert_eq!(m.params.value(b"charset"), Some(&b"utf-8"[..]));
+        assert!(MediaType::parse(b"*/*;q=0.5").is_ok());
+        for bad in [&b""[..], b"application", b"application/", b"/sdp", b"a/b c", b"a/b;"] {
+            assert!(MediaType::parse(bad).is_err());
+        }
+        let d = Disposition::parse(b"session;handling=optional").unwrap();
+        assert!(d.is_optional && d.kind == b"session");
+    }
+}
