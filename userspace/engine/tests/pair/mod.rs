@@ -2,7 +2,7 @@
 //!
 //! [`Pair`] passes datagrams through the engine. [`Text`] is a message as a list of lines, read and written by code
 //! of its own that shares nothing with the parser under test.
-#![allow(dead_code, unreachable_pub)] // every test binary takes its own part of it
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // every test binary takes its own part of it
 
 use std::net::SocketAddr;
 use std::sync::Arc;
