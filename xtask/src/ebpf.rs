@@ -131,3 +131,13 @@ fn stale(changes: &[String]) -> Failure {
     Failure::failed(format!("the committed XDP object is stale: {}", changes.join("; ")))
         .fix("rebuild it, and commit xdp-ebpf/object: cargo xtask build-ebpf")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_object_is_fresh() {
+        check_sources().unwrap();
+    }
+}

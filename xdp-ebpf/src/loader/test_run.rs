@@ -7,12 +7,8 @@ use aya::programs::{TestRun as _, TestRunOptions};
 
 use super::{Program, error};
 
-/// Bytes of Ethernet header below which the kernel takes no input.
-const LEAST_INPUT: usize = 14;
-/// Input ahead of the packet, declared as XDP metadata, which makes shorter packets possible.
-const METADATA_LEN: usize = 16;
-/// Room for the packet that comes back: metadata and the largest packet the kernel takes.
-const OUTPUT_LEN: usize = 4096 + METADATA_LEN;
+/// Room for the packet that comes back; the kernel takes none that is longer than a page.
+const OUTPUT_LEN: usize = 4096;
 
 /// Where a test packet pretends to arrive. Without, it is queue 0 of a device of the kernel's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,20 +31,18 @@ pub struct TestRun {
 }
 
 impl Program {
-    /// Runs the program `repeat` times over `packet`, of at most 3,520 bytes. Counters move each time;
+    /// Runs the program `repeat` times over `packet`, of 14 to 3,520 bytes. Counters move each time;
     /// nothing is redirected in truth.
     ///
     /// # Errors
     ///
-    /// The kernel's: EINVAL for a packet that is too long or an arrival that doesn't exist, EPERM without
-    /// CAP_NET_ADMIN and CAP_BPF.
+    /// The kernel's: EINVAL for a packet shorter than an Ethernet header or too long, and for an arrival
+    /// that doesn't exist; EPERM without CAP_NET_ADMIN and CAP_BPF.
     pub fn test_run(&self, packet: &[u8], repeat: u32, arrival: Option<Arrival>) -> io::Result<TestRun> {
-        let metadata_len = if packet.len() < LEAST_INPUT { METADATA_LEN } else { 0 };
-        let input = [&vec![0; metadata_len], packet].concat();
-        let context = context(metadata_len, input.len(), arrival);
+        let context = context(packet.len(), arrival);
         let mut output = vec![0; OUTPUT_LEN];
         let mut options = TestRunOptions::new();
-        options.data_in = Some(&input);
+        options.data_in = Some(packet);
         options.data_out = Some(&mut output);
         options.ctx_in = Some(&context);
         options.repeat = repeat;
@@ -57,7 +51,7 @@ impl Program {
             Some(number) => io::Error::from_raw_os_error(number),
             None => io::Error::other(error),
         })?;
-        let packet = output.get(metadata_len..result.data_size_out as usize).unwrap_or_default();
+        let packet = output.get(..result.data_size_out as usize).unwrap_or_default();
         Ok(TestRun {
             action: result.return_value,
             packet: packet.to_vec(),
@@ -68,8 +62,8 @@ impl Program {
 
 /// `struct xdp_md` of linux/bpf.h: data, data_end, data_meta, ingress_ifindex, rx_queue_index,
 /// egress_ifindex.
-fn context(metadata_len: usize, input_len: usize, arrival: Option<Arrival>) -> Vec<u8> {
+fn context(packet_len: usize, arrival: Option<Arrival>) -> Vec<u8> {
     let (ifindex, queue) = arrival.map_or((0, 0), |arrival| (arrival.ifindex, arrival.queue));
-    let words = [metadata_len as u32, input_len as u32, 0, ifindex, queue, 0];
+    let words = [0, packet_len as u32, 0, ifindex, queue, 0];
     words.into_iter().flat_map(u32::to_ne_bytes).collect()
 }

@@ -1,0 +1,393 @@
+//! The program's verdicts: packet by packet through the kernel (BPF_PROG_TEST_RUN), as a table.
+//!
+//! For each packet: the action, the one counter that moved, and not a byte changed. Then the same packets
+//! through the decoder in userspace, which must see what the kernel saw. Needs root (CAP_BPF and
+//! CAP_NET_ADMIN) and says SKIP without; no interface is touched.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+#![allow(missing_docs)]
+
+mod packet;
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use packet::{CUSTOMER, Packet, SERVICE, to};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::time::{ClockId, clock_gettime};
+use strowger_wire::decode;
+use strowger_xdp::Counter::*;
+use strowger_xdp::{
+    Counter, HEARTBEAT_STALE_NS, Heartbeat, ListenerKey, LoadError, LoadOptions, MapError, Program,
+};
+
+const XDP_PASS: u32 = 2;
+const XDP_REDIRECT: u32 = 4;
+
+/// The kernel runs no packet shorter than an Ethernet header; userspace judges those alone.
+const LEAST_RUN: usize = 14;
+
+const V4: &str = "10.77.0.2:5060";
+const V6: &str = "[fd77::2]:5060";
+const LISTENERS: [&str; 2] = [V4, V6];
+
+/// Every kind of packet, by the verdict on it while the queue is served.
+fn table() -> Vec<(&'static str, Packet, Counter)> {
+    let long = |len| vec![b'x'; len];
+    vec![
+        // Ours.
+        ("IPv4", to(V4), Redirect),
+        ("IPv6", to(V6), Redirect),
+        ("IPv4, one customer tag", to(V4).tag(CUSTOMER), Redirect),
+        ("IPv4, one service tag", to(V4).tag(SERVICE), Redirect),
+        ("IPv4, QinQ", to(V4).tag(SERVICE).tag(CUSTOMER), Redirect),
+        ("IPv4, two customer tags", to(V4).tag(CUSTOMER).tag(CUSTOMER), Redirect),
+        ("IPv6, one customer tag", to(V6).tag(CUSTOMER), Redirect),
+        ("IPv6, QinQ", to(V6).tag(SERVICE).tag(CUSTOMER), Redirect),
+        ("don't fragment", to(V4).fragment(0x4000), Redirect),
+        (
+            "a keep-alive of CRLF CRLF, padded to 60",
+            to(V4).payload(b"\r\n\r\n".to_vec()).padding(14),
+            Redirect,
+        ),
+        ("a payload of one byte", to(V4).payload(long(1)), Redirect),
+        ("no payload", to(V4).payload(Vec::new()), Redirect),
+        ("a full frame of 1,500 bytes", to(V4).payload(long(1_472)), Redirect),
+        ("a jumbo frame", to(V6).payload(long(3_400)), Redirect),
+        // Somebody else's.
+        ("another port", to("10.77.0.2:5061"), PassNotListener),
+        ("another address", to("10.77.0.3:5060"), PassNotListener),
+        ("port 0", to("10.77.0.2:0"), PassNotListener),
+        ("another IPv6 port", to("[fd77::2]:5061"), PassNotListener),
+        ("another IPv6 address", to("[fd77::3]:5060"), PassNotListener),
+        ("our IPv4 address, mapped into IPv6", to("[::ffff:10.77.0.2]:5060"), PassNotListener),
+        ("our IPv4 octets at the head of IPv6", to("[a4d:2::]:5060"), PassNotListener),
+        // Not for one host.
+        ("broadcast", to(V4).mac([0xff; 6]), PassGroupAddressed),
+        ("IPv4 multicast", to(V4).mac([0x01, 0, 0x5e, 0, 0, 1]), PassGroupAddressed),
+        ("IPv6 multicast", to(V6).mac([0x33, 0x33, 0, 0, 0, 1]), PassGroupAddressed),
+        // VLANs.
+        ("three tags", to(V4).tag(SERVICE).tag(CUSTOMER).tag(CUSTOMER), PassVlanDepth),
+        ("the old QinQ type 0x9100", to(V4).tag(0x9100), PassNotIp),
+        // Not IP, or not UDP.
+        ("ARP", to(V4).ethertype(0x0806), PassNotIp),
+        ("LLDP", to(V4).ethertype(0x88cc), PassNotIp),
+        ("an 802.3 length", to(V4).ethertype(0x0040), PassNotIp),
+        ("TCP", to(V4).protocol(6), PassNotUdp),
+        ("ICMP", to(V4).protocol(1), PassNotUdp),
+        ("UDP-Lite", to(V4).protocol(136), PassNotUdp),
+        ("ICMPv6", to(V6).protocol(58), PassNotUdp),
+        ("no next header", to(V6).protocol(59), PassNotUdp),
+        // IP that isn't plain.
+        ("a router alert (IHL 6)", to(V4).options(&[0x94, 4, 0, 0]), PassIpOptions),
+        ("all options (IHL 15)", to(V4).options(&[1; 40]), PassIpOptions),
+        ("IHL 4", to(V4).version_ihl(0x44), PassIpHeader),
+        ("version 6 behind IPv4's type", to(V4).version_ihl(0x65), PassIpHeader),
+        ("version 4 behind IPv6's type", to(V6).version_ihl(0x45), PassIpHeader),
+        ("the first fragment", to(V4).fragment(0x2000), PassFragment),
+        ("a fragment in the middle", to(V4).fragment(0x20b9), PassFragment),
+        ("the last fragment", to(V4).fragment(0x00b9), PassFragment),
+        ("IPv6 fragment header", to(V6).extension(44), PassFragment),
+        ("IPv6 hop-by-hop", to(V6).extension(0), PassIpv6Extension),
+        ("IPv6 routing header", to(V6).extension(43), PassIpv6Extension),
+        ("IPv6 destination options", to(V6).extension(60), PassIpv6Extension),
+        ("IPv6 authentication header", to(V6).extension(51), PassIpv6Extension),
+        // Cut short. Offsets: Ethernet 0..14, IPv4 14..34, UDP 34..42; IPv6 14..54, UDP 54..62.
+        ("empty", to(V4).cut(0), PassTruncatedEthernet),
+        ("cut before the EtherType", to(V4).cut(12), PassTruncatedEthernet),
+        ("cut inside the EtherType", to(V4).cut(13), PassTruncatedEthernet),
+        ("cut after Ethernet", to(V4).cut(14), PassTruncatedIp),
+        ("cut inside the first tag", to(V4).tag(CUSTOMER).cut(17), PassTruncatedVlan),
+        ("cut inside the second tag", to(V4).tag(SERVICE).tag(CUSTOMER).cut(21), PassTruncatedVlan),
+        ("cut inside IPv4", to(V4).cut(33), PassTruncatedIp),
+        ("cut inside IPv6", to(V6).cut(53), PassTruncatedIp),
+        ("cut before UDP", to(V4).cut(34), PassTruncatedUdp),
+        ("cut inside UDP", to(V4).cut(41), PassTruncatedUdp),
+        ("cut inside UDP over IPv6", to(V6).cut(61), PassTruncatedUdp),
+        ("cut after UDP", to(V4).cut(42), PassIpLength),
+        ("cut in the last byte", to(V4).payload(long(100)).cut(141), PassIpLength),
+        // Lengths that lie.
+        ("IP length 0", to(V4).ip_length(0), PassIpLength),
+        ("IP length below the header", to(V4).ip_length(19), PassIpLength),
+        ("IP length of the header alone", to(V4).ip_length(20), PassTruncatedUdp),
+        ("IP length of half a UDP header", to(V4).ip_length(24), PassTruncatedUdp),
+        ("IP length beyond the frame", to(V4).ip_length(1_500), PassIpLength),
+        ("IP length 65,535", to(V4).ip_length(0xffff), PassIpLength),
+        ("IP length short of UDP's", to(V4).payload(long(100)).ip_length(127), PassUdpLength),
+        ("IPv6 length 0, as in a jumbogram", to(V6).ip_length(0), PassTruncatedUdp),
+        ("IPv6 length beyond the frame", to(V6).ip_length(1_460), PassIpLength),
+        ("IPv6 length 65,535", to(V6).ip_length(0xffff), PassIpLength),
+        ("UDP length 0", to(V4).udp_length(0), PassUdpLength),
+        ("UDP length below the header", to(V4).udp_length(7), PassUdpLength),
+        ("UDP length short of IP's", to(V4).payload(long(100)).udp_length(107), PassUdpLength),
+        ("UDP length beyond IP's", to(V4).payload(long(100)).udp_length(109), PassUdpLength),
+        (
+            "UDP length beyond IP's, into padding",
+            to(V4).payload(long(4)).udp_length(20).padding(20),
+            PassUdpLength,
+        ),
+        ("UDP length 65,535", to(V6).udp_length(0xffff), PassUdpLength),
+    ]
+}
+
+/// The loaded program with queue 0 served: listeners, a socket in the slot, a worker that lives.
+struct Served {
+    program: Program,
+    heartbeat: Heartbeat,
+    socket: OwnedFd,
+}
+
+impl Served {
+    /// `None`, and a line that can't be overlooked, where BPF isn't to be had.
+    fn new() -> Option<Self> {
+        let mut program = match Program::load(&LoadOptions::default()) {
+            Ok(program) => program,
+            Err(error @ (LoadError::Privilege { .. } | LoadError::Unsupported { .. })) => {
+                say(&format!("SKIP: the XDP program was NOT tested: {error}"));
+                return None;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        for listener in LISTENERS {
+            program.listen(listener.parse().unwrap()).unwrap();
+        }
+        // The slot asks for an AF_XDP socket, not for a bound one.
+        let flags = SocketFlags::CLOEXEC;
+        let socket = rustix::net::socket_with(AddressFamily::XDP, SocketType::RAW, flags, None).unwrap();
+        program.set_socket(0, socket.as_fd()).unwrap();
+        let heartbeat = program.heartbeat(0).unwrap();
+        // From the future, which is young: no pause of this test makes it stale.
+        heartbeat.beat(now_ns() + 3_600_000_000_000);
+        Some(Self { program, heartbeat, socket })
+    }
+
+    /// Sends one packet through and returns the counter that moved.
+    #[track_caller]
+    fn verdict(&self, name: &str, packet: &[u8]) -> Counter {
+        let before = self.program.counters().unwrap();
+        let run = self.program.test_run(packet, 1, None).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let after = self.program.counters().unwrap();
+        let moved: Vec<_> = Counter::ALL
+            .into_iter()
+            .filter(|&counter| after[counter as usize] != before[counter as usize])
+            .collect();
+        let [counter] = moved[..] else { panic!("{name}: not one counter moved but {moved:?}") };
+        assert_eq!(after[counter as usize], before[counter as usize] + 1, "{name}: moved by more than one");
+        assert_eq!(run.packet, packet, "{name}: bytes changed");
+        let action = if counter == Redirect { XDP_REDIRECT } else { XDP_PASS };
+        assert_eq!(run.action, action, "{name}: {counter:?} but another action");
+        counter
+    }
+}
+
+#[test]
+fn every_packet_gets_its_verdict() {
+    let Some(served) = Served::new() else { return };
+    for (name, packet, expected) in table() {
+        let bytes = packet.bytes();
+        if bytes.len() >= LEAST_RUN {
+            assert_eq!(served.verdict(name, &bytes), expected, "{name}");
+        }
+    }
+}
+
+/// Nothing in the table but the verdicts that depend on the queue, which have tests of their own.
+#[test]
+fn the_table_shows_every_verdict() {
+    let shown: Vec<_> = table().into_iter().map(|(_, _, counter)| counter).collect();
+    let of_the_queue = [PassQueueUnknown, PassNoHeartbeat, PassStaleHeartbeat, PassNoSocket];
+    for counter in Counter::ALL {
+        assert_ne!(shown.contains(&counter), of_the_queue.contains(&counter), "{counter:?}");
+    }
+}
+
+/// What the kernel should have said, by the decoder in userspace.
+fn judged_in_userspace(packet: &[u8]) -> Counter {
+    let ours = LISTENERS.map(|listener| ListenerKey::from(listener.parse::<SocketAddr>().unwrap()));
+    match decode(packet) {
+        Err(reject) => Counter::from(reject),
+        Ok(datagram) if ours.contains(&ListenerKey::new(datagram.version, &datagram.dst)) => Redirect,
+        Ok(_) => PassNotListener,
+    }
+}
+
+#[test]
+fn userspace_judges_as_the_table_says() {
+    for (name, packet, expected) in table() {
+        assert_eq!(judged_in_userspace(&packet.bytes()), expected, "{name}");
+    }
+}
+
+/// Packets of the table with bytes of their headers changed at random: kernel and userspace agree.
+#[test]
+fn kernel_and_userspace_agree_on_damaged_packets() {
+    let Some(served) = Served::new() else { return };
+    let mut dice = Dice(5060);
+    let mut packets: Vec<_> = table().into_iter().map(|(_, packet, _)| packet.bytes()).collect();
+    packets.retain(|packet| packet.len() >= LEAST_RUN);
+    let mut redirected = 0;
+    for round in 0..5_000 {
+        let mut packet = packets[round % packets.len()].clone();
+        for _ in 0..dice.throw(3) {
+            let at = dice.throw(70);
+            if let Some(byte) = packet.get_mut(at) {
+                // Small numbers and single bits reach more than any byte does.
+                *byte = match dice.throw(3) {
+                    0 => dice.throw(256) as u8,
+                    1 => dice.throw(20) as u8,
+                    _ => *byte ^ (1 << dice.throw(8)),
+                };
+            }
+        }
+        if dice.throw(4) == 0 {
+            packet.truncate(LEAST_RUN.max(dice.throw(packet.len() + 1)));
+        }
+        let expected = judged_in_userspace(&packet);
+        let verdict = served.verdict(&format!("round {round}, {packet:02x?}"), &packet);
+        assert_eq!(verdict, expected, "round {round}, {packet:02x?}");
+        redirected += usize::from(verdict == Redirect);
+    }
+    assert!((100..4_900).contains(&redirected), "{redirected} of 5,000 redirected: that shows nothing");
+}
+
+/// The same throws in every run (SplitMix64), so that a failure can be looked at again.
+struct Dice(u64);
+
+impl Dice {
+    /// A number from 0 to `below` - 1.
+    fn throw(&mut self, below: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((x ^ (x >> 31)) % below as u64) as usize
+    }
+}
+
+#[test]
+fn no_worker_yet_is_pass() {
+    let Some(served) = Served::new() else { return };
+    served.heartbeat.beat(0);
+    assert_eq!(served.verdict("before the first beat", &to(V4).bytes()), PassNoHeartbeat);
+    assert_eq!(served.verdict("not ours anyway", &to("10.77.0.2:53").bytes()), PassNotListener);
+}
+
+#[test]
+fn a_worker_that_is_gone_is_pass_at_once() {
+    let Some(mut served) = Served::new() else { return };
+    let other = served.program.heartbeat(1).unwrap();
+    drop(std::mem::replace(&mut served.heartbeat, other));
+    assert_eq!(served.verdict("after its heart was dropped", &to(V4).bytes()), PassNoHeartbeat);
+}
+
+#[test]
+fn a_stuck_worker_is_pass() {
+    let Some(served) = Served::new() else { return };
+    // The coarse clock lags by a tick, which is 10 ms at most.
+    served.heartbeat.beat(now_ns() - HEARTBEAT_STALE_NS - 10_000_000);
+    assert_eq!(served.verdict("a stale beat", &to(V4).bytes()), PassStaleHeartbeat);
+    assert_eq!(served.verdict("a stale beat, IPv6", &to(V6).bytes()), PassStaleHeartbeat);
+    // A beat of 60 ms ago is alive. Measured again when this test itself was held up.
+    for _ in 0..100 {
+        let began = now_ns();
+        served.heartbeat.beat(began - 60_000_000);
+        let verdict = served.verdict("a beat of 60 ms ago", &to(V4).bytes());
+        if now_ns() - began < 40_000_000 {
+            assert_eq!(verdict, Redirect);
+            return;
+        }
+    }
+    panic!("100 runs of one packet took more than 40 ms each");
+}
+
+#[test]
+fn an_empty_slot_is_pass() {
+    let Some(mut served) = Served::new() else { return };
+    let packet = to(V4).bytes();
+    served.program.clear_socket(0).unwrap();
+    assert_eq!(served.verdict("no socket", &packet), PassNoSocket);
+    served.program.clear_socket(0).unwrap();
+    served.program.set_socket(0, served.socket.as_fd()).unwrap();
+    assert_eq!(served.verdict("a socket again", &packet), Redirect);
+}
+
+/// `kill -9` of a worker's process, seen from the slot: the kernel empties it with the descriptor.
+#[test]
+fn a_closed_socket_empties_its_slot() {
+    let Some(mut served) = Served::new() else { return };
+    served.program.clear_socket(0).unwrap();
+    let flags = SocketFlags::CLOEXEC;
+    let short_lived = rustix::net::socket_with(AddressFamily::XDP, SocketType::RAW, flags, None).unwrap();
+    served.program.set_socket(0, short_lived.as_fd()).unwrap();
+    assert_eq!(served.verdict("open", &to(V4).bytes()), Redirect);
+    drop(short_lived);
+    assert_eq!(served.verdict("closed", &to(V4).bytes()), PassNoSocket);
+    served.program.clear_socket(0).unwrap();
+}
+
+#[test]
+fn a_listener_comes_and_goes() {
+    let Some(mut served) = Served::new() else { return };
+    let second: SocketAddr = "10.77.0.2:5080".parse().unwrap();
+    let packet = to("10.77.0.2:5080").bytes();
+    assert_eq!(served.verdict("before", &packet), PassNotListener);
+    served.program.listen(second).unwrap();
+    served.program.listen(second).unwrap();
+    assert_eq!(served.verdict("listening", &packet), Redirect);
+    served.program.unlisten(second).unwrap();
+    served.program.unlisten(second).unwrap();
+    assert_eq!(served.verdict("after", &packet), PassNotListener);
+    assert_eq!(served.verdict("the first one stays", &to(V4).bytes()), Redirect);
+}
+
+#[test]
+fn limits_are_errors_that_say_so() {
+    let Some(mut served) = Served::new() else { return };
+    let wildcard = served.program.listen("0.0.0.0:5060".parse().unwrap());
+    assert!(matches!(wildcard, Err(MapError::Unspecified { .. })), "{wildcard:?}");
+    let no_queue = served.program.set_socket(strowger_xdp::MAX_QUEUES, served.socket.as_fd());
+    assert!(matches!(no_queue, Err(MapError::NoSuchQueue { queue: 64, .. })), "{no_queue:?}");
+    assert!(served.program.heartbeat(strowger_xdp::MAX_QUEUES).is_err());
+    let file = std::fs::File::open("/dev/null").unwrap();
+    let no_socket = served.program.set_socket(0, file.as_fd());
+    assert!(matches!(no_socket, Err(MapError::NotAnXdpSocket { queue: 0 })), "{no_socket:?}");
+    let full = (0..=strowger_xdp::MAX_LISTENERS as u16)
+        .find_map(|n| served.program.listen(SocketAddr::from(([192, 0, 2, 1], 6000 + n))).err());
+    assert!(matches!(full, Some(MapError::TooManyListeners { .. })), "{full:?}");
+    let too_many = Program::load(&LoadOptions { queues: 65, ..LoadOptions::default() });
+    assert!(matches!(too_many, Err(LoadError::TooManyQueues { queues: 65 })), "{too_many:?}");
+}
+
+#[test]
+fn an_object_that_is_none_is_told_apart() {
+    let garbage = Program::load_object(b"not an object", &LoadOptions::default());
+    assert!(matches!(garbage, Err(LoadError::Object { .. })), "{garbage:?}");
+}
+
+/// What a packet costs in the program, for whoever compares machines. No threshold: this is a test.
+#[test]
+fn nanoseconds_per_packet() {
+    let Some(served) = Served::new() else { return };
+    let sip = to(V4).payload(vec![b'x'; 500]);
+    let rows = [
+        ("TCP, passed", sip.clone().protocol(6)),
+        ("UDP to another port, passed", to("10.77.0.2:53").payload(vec![b'x'; 500])),
+        ("SIP over IPv4, redirected", sip),
+        ("SIP over IPv6 and QinQ, redirected", to(V6).tag(SERVICE).tag(CUSTOMER).payload(vec![b'x'; 500])),
+    ];
+    for (name, packet) in rows {
+        let bytes = packet.bytes();
+        let runs = (0..10).map(|_| served.program.test_run(&bytes, 100_000, None).unwrap().ns);
+        say(&format!("xdp: {name}: {} ns", runs.min().unwrap()));
+    }
+}
+
+fn now_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// To the terminal even when the test passes: libtest keeps what the macros print.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
