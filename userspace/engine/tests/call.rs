@@ -111,7 +111,7 @@ fn cancel_and_ack_of_a_refusal_follow_the_invite() {
         // A client of RFC 2543: no magic cookie, no branch at all.
         format!("SIP/2.0/UDP {ALICE};branch=1"),
         format!("SIP/2.0/UDP {ALICE}"),
-        format!("SIP/2.0/UDP alice.example.com:5060 ;rport; branch=z9hG4bK-1"),
+        "SIP/2.0/UDP alice.example.com:5060 ;rport; branch=z9hG4bK-1".to_owned(),
     ] {
         let invite = invite().set("Via", &via);
         let at_bob = pair.pass(ALICE, &invite).to(BOB);
@@ -155,8 +155,8 @@ fn different_transactions_have_different_branches() {
     let variants = [
         base.clone(),
         base.clone().set("Via", &format!("SIP/2.0/UDP {ALICE};branch=z9hG4bK-2")),
-        base.clone().set("Via", &format!("SIP/2.0/UDP 10.77.0.11:5062;branch=z9hG4bK-INVITE-1")),
-        base.clone().set("Via", &format!("SIP/2.0/UDP 10.77.0.13;branch=z9hG4bK-INVITE-1")),
+        base.clone().set("Via", "SIP/2.0/UDP 10.77.0.11:5062;branch=z9hG4bK-INVITE-1"),
+        base.clone().set("Via", "SIP/2.0/UDP 10.77.0.13;branch=z9hG4bK-INVITE-1"),
         base.clone().set("Call-ID", "call-2@alice"),
         base.clone().set("CSeq", "2 INVITE"),
         base.clone().set("Via", &format!("SIP/2.0/UDP {ALICE};branch=1")),

@@ -1,0 +1,110 @@
+//! What the engine takes from the heap: nothing for what it forwards and answers, a bounded amount for a binding.
+
+mod pair;
+
+use pair::{ALICE, BOB, HEADROOM, Pair, Text, US, config, register, request};
+use strowger_engine::{Config, Flow, Verdict};
+use strowger_sip::Buffer;
+
+/// A datagram in its buffer, ready to be handled without the test allocating anything.
+struct Ready {
+    what: &'static str,
+    flow: Flow,
+    memory: Vec<u8>,
+    len: usize,
+}
+
+impl Ready {
+    fn new(what: &'static str, source: &str, text: &Text) -> Self {
+        let bytes = text.bytes();
+        let mut memory = vec![0; HEADROOM + bytes.len() + 1024];
+        memory[HEADROOM..HEADROOM + bytes.len()].copy_from_slice(&bytes);
+        let flow = Flow { local: US.parse().unwrap(), remote: source.parse().unwrap() };
+        Self { what, flow, memory, len: bytes.len() }
+    }
+
+    /// Allocations and frees while it is handled.
+    fn handle(&mut self, pair: &mut Pair) -> u64 {
+        let mut buffer = Buffer::new(&mut self.memory, HEADROOM..HEADROOM + self.len).unwrap();
+        let mut verdict = None;
+        let counted = allocation_counter::measure(|| {
+            verdict = Some(pair.engine.handle(pair.now, self.flow, &mut buffer));
+        });
+        assert!(matches!(verdict, Some(Verdict::Send(_))), "{}: {verdict:?}", self.what);
+        counted.count_total
+    }
+}
+
+#[test]
+fn a_call_and_every_kind_of_answer_allocate_nothing() {
+    let mut pair = Pair::new(config());
+    pair.register("bob", &format!("<sip:bob@{BOB}>"));
+    let invite = request("INVITE", "sip:bob@example.net").body("v=0\r\n");
+    let at_bob = pair.pass(ALICE, &invite).to(BOB);
+    let ok = at_bob.response(200, "OK", "b");
+    let in_dialog = |method: &str| {
+        let text = request(method, &format!("sip:bob@{BOB}")).set("To", ok.get("To"));
+        text.add("Route", at_bob.get("Record-Route"))
+    };
+    let bye = in_dialog("BYE");
+    let bye_at_bob = pair.pass(ALICE, &bye).to(BOB);
+    let again = register("bob", &format!("<sip:bob@{BOB}>"));
+    for (what, source, text) in [
+        ("INVITE", ALICE, invite.clone()),
+        ("180", BOB, at_bob.response(180, "Ringing", "b")),
+        ("200", BOB, ok.clone()),
+        ("ACK", ALICE, in_dialog("ACK")),
+        ("BYE", ALICE, bye),
+        ("200 to BYE", BOB, bye_at_bob.response(200, "OK", "")),
+        ("OPTIONS", ALICE, request("OPTIONS", "sip:example.net")),
+        ("CANCEL", ALICE, invite.cancel()),
+        ("strict route", ALICE, in_dialog("BYE").add("Route", "<sip:192.0.2.1>")),
+        ("400", ALICE, invite.clone().set("CSeq", "x")),
+        ("403", ALICE, request("INVITE", "sip:bob@example.com")),
+        ("404", ALICE, request("INVITE", "sip:nobody@example.net")),
+        ("405", ALICE, request("INVITE", "sip:example.net")),
+        ("416", ALICE, request("INVITE", "tel:+1")),
+        ("420", ALICE, request("INVITE", "sip:bob@example.net").add("Proxy-Require", "x")),
+        ("423", ALICE, register("x", "<sip:x@192.0.2.1>;expires=1")),
+        ("483", ALICE, request("INVITE", "sip:bob@example.net").set("Max-Forwards", "0")),
+        ("REGISTER that asks", ALICE, register("bob", "")),
+    ] {
+        let mut ready = Ready::new(what, source, &text);
+        assert_eq!(ready.handle(&mut pair), 0, "{what}");
+    }
+    // The measure works: a REGISTER that changes something builds a record.
+    assert!(Ready::new("REGISTER", ALICE, &again.set("CSeq", "2 REGISTER")).handle(&mut pair) > 0);
+    assert_eq!(allocation_counter::measure(|| pair.engine.on_timeout(pair.now)).count_total, 0);
+}
+
+#[test]
+fn a_binding_takes_less_than_256_octets() {
+    const BINDINGS: u64 = 100_000;
+    let mut pair = None;
+    let table = allocation_counter::measure(|| {
+        pair = Some(Pair::new(Config { max_bindings: BINDINGS as usize, ..config() }));
+    });
+    let mut pair = pair.expect("made");
+    let empty = table.bytes_current as u64;
+    let filled = allocation_counter::measure(|| {
+        for n in 0..BINDINGS {
+            let user = format!("user{n:06}");
+            let contact = format!(
+                "<sip:{user}@10.{}.{}.{}:5060;transport=udp>;expires=3600",
+                n >> 16,
+                n >> 8 & 255,
+                n & 255
+            );
+            let text = register(&user, &contact).set("Call-ID", &format!("{n:032x}@10.20.30.40"));
+            assert_eq!(pair.pass(ALICE, &text).to(ALICE).code(), 200);
+        }
+    });
+    assert_eq!(pair.location.bindings(), BINDINGS as usize);
+    let each = (empty + filled.bytes_current as u64) / BINDINGS;
+    println!(
+        "{BINDINGS} bindings: {each} octets each, {} of them the table's ({} octets empty), URI of about 43",
+        empty / BINDINGS,
+        empty
+    );
+    assert!(each < 256, "{each} octets for a binding");
+}
