@@ -25,6 +25,7 @@ mod sdp;
 mod session;
 mod start;
 mod uri;
+pub mod verdict;
 mod via;
 mod view;
 

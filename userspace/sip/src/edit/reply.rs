@@ -42,13 +42,16 @@ impl EditPlan {
     /// kept once.
     ///
     /// # Errors
-    /// [`EditError::OutOfRange`] for a response, which is never answered; [`EditError::Value`] when the topmost Via is
-    /// missing or cannot be read, so that nobody knows whom to answer.
+    /// [`EditError::OutOfRange`] for a response, which is never answered; [`EditError::Missing`] without any Via.
+    /// A topmost Via that cannot be read is sent back as it stands (the reply is then a 400, and goes to where the
+    /// request came from).
     pub fn reply(&mut self, message: &Message<'_>, reply: &Reply<'_>) -> Result<(), EditError> {
         if !message.is_request() {
             return Err(EditError::OutOfRange);
         }
-        let via = message.top_via()?;
+        if !message.has(HeaderName::Via) {
+            return Err(EditError::Missing(HeaderName::Via));
+        }
         self.begin(message);
         let code = Digits::new(u32::from(reply.code));
         let reason =
@@ -94,7 +97,10 @@ impl EditPlan {
         }
         // Ends after the point where header lines are appended, so that they come before it.
         self.replace(headers_end..message.extent().end, b"Content-Length: 0\r\n\r\n")?;
-        self.mark_via(&via, reply.received, reply.rport)
+        match message.top_via() {
+            Ok(via) => self.mark_via(&via, reply.received, reply.rport),
+            Err(_) => Ok(()),
+        }
     }
 }
 
