@@ -3,8 +3,8 @@
 /// Read access to one frame, from the first byte of its Ethernet header.
 ///
 /// Userspace reads slices. The XDP program compares every access with `data_end`, in a shape that the
-/// kernel's verifier can follow; therefore the length isn't offered as a number (subtracting packet
-/// pointers would need CAP_PERFMON), only the question whether the frame is long enough.
+/// kernel's verifier can follow: it learns from comparing a packet pointer with the end, not from a length
+/// that was once computed. Therefore the length isn't offered, only the question whether it suffices.
 pub trait Load {
     /// The `N` bytes at `offset`, or `None` when the frame ends before them.
     fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;

@@ -1,11 +1,11 @@
 //! Attaching to an interface, and leaving it as it was.
 //!
 //! By BPF_LINK_CREATE alone and by our own call: such a link never replaces a program that is there, and
-//! it ends with its file descriptor. aya's attach falls back to netlink when the kernel says EINVAL,
+//! it ends with its process. aya's attach falls back to netlink when the kernel says EINVAL,
 //! and netlink does replace and does stay behind after `kill -9`.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use aya::programs::loaded_programs;
 
@@ -14,6 +14,8 @@ use super::{AttachError, Occupant, Program};
 
 /// `enum bpf_cmd` in linux/bpf.h.
 const BPF_LINK_CREATE: libc::c_long = 28;
+/// `enum bpf_cmd` in linux/bpf.h.
+const BPF_LINK_DETACH: libc::c_long = 34;
 /// `enum bpf_attach_type` in linux/bpf.h.
 const BPF_XDP: u32 = 37;
 /// linux/if_link.h.
@@ -39,6 +41,48 @@ struct LinkCreate {
     flags: u32,
 }
 
+/// The program's presence on an interface.
+///
+/// Closing the descriptor would end it too, and is how it ends with the process. But a child of this process
+/// has a copy of the descriptor between fork and exec, and the program would stay for as long; so `Drop`
+/// detaches first.
+#[derive(Debug)]
+pub(super) struct Link(OwnedFd);
+
+impl Link {
+    fn create(program: BorrowedFd<'_>, ifindex: u32, mode: AttachMode) -> io::Result<Self> {
+        let flags = match mode {
+            AttachMode::Native => XDP_FLAGS_DRV_MODE,
+            AttachMode::Generic => XDP_FLAGS_SKB_MODE,
+        };
+        let attributes = LinkCreate {
+            prog_fd: program.as_raw_fd().cast_unsigned(),
+            target_ifindex: ifindex,
+            attach_type: BPF_XDP,
+            flags,
+        };
+        // SAFETY: the kernel reads `size_of` bytes of `attributes`, which outlives the call, and writes
+        // none.
+        let fd = unsafe {
+            libc::syscall(libc::SYS_bpf, BPF_LINK_CREATE, &raw const attributes, size_of::<LinkCreate>())
+        };
+        match i32::try_from(fd) {
+            // SAFETY: a successful call returns a new descriptor that nobody else owns.
+            Ok(fd) if fd >= 0 => Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) })),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let attributes = self.0.as_raw_fd().cast_unsigned();
+        // SAFETY: the kernel reads the four bytes of `attributes`, which outlives the call, and writes none.
+        // It fails only when the interface is gone, and the program with it.
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_LINK_DETACH, &raw const attributes, size_of::<u32>()) };
+    }
+}
+
 impl Program {
     /// Attaches to the interface `ifindex` of the calling thread's network namespace.
     ///
@@ -53,7 +97,9 @@ impl Program {
         if let Attached::Yes { id } = occupied(ifindex)? {
             return Err(AttachError::Busy { ifindex, occupant: occupant(id) });
         }
-        match self.create_link(ifindex, mode) {
+        let xdp = self.xdp().and_then(|xdp| xdp.fd().ok());
+        let program = xdp.ok_or_else(|| io::Error::other("the program isn't loaded"));
+        match program.and_then(|program| Link::create(program.as_fd(), ifindex, mode)) {
             Ok(link) => {
                 self.link = Some(link);
                 Ok(())
@@ -84,30 +130,6 @@ impl Program {
     /// program along without telling.
     pub fn is_attached(&self) -> bool {
         self.link.is_some()
-    }
-
-    fn create_link(&self, ifindex: u32, mode: AttachMode) -> io::Result<OwnedFd> {
-        let program = self.xdp().and_then(|xdp| xdp.fd().ok()).ok_or(io::ErrorKind::NotFound)?;
-        let flags = match mode {
-            AttachMode::Native => XDP_FLAGS_DRV_MODE,
-            AttachMode::Generic => XDP_FLAGS_SKB_MODE,
-        };
-        let attributes = LinkCreate {
-            prog_fd: program.as_fd().as_raw_fd().cast_unsigned(),
-            target_ifindex: ifindex,
-            attach_type: BPF_XDP,
-            flags,
-        };
-        // SAFETY: the kernel reads `size_of` bytes of `attributes`, which outlives the call, and writes
-        // none.
-        let fd = unsafe {
-            libc::syscall(libc::SYS_bpf, BPF_LINK_CREATE, &raw const attributes, size_of::<LinkCreate>())
-        };
-        match i32::try_from(fd) {
-            // SAFETY: a successful call returns a new descriptor that nobody else owns.
-            Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
-            _ => Err(io::Error::last_os_error()),
-        }
     }
 }
 

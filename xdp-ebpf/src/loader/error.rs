@@ -17,8 +17,8 @@ use crate::{MAX_LISTENERS, MAX_QUEUES};
 pub enum LoadError {
     /// The kernel refuses BPF to this process.
     #[error(
-        "no permission to load the XDP program: run as root, or with CAP_BPF, CAP_NET_ADMIN and \
-         CAP_NET_RAW ({operation}: {source})"
+        "no permission to load the XDP program: run as root, or with CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN \
+         and CAP_NET_RAW ({operation}: {source})"
     )]
     Privilege {
         /// The operation that was refused.
@@ -95,6 +95,10 @@ impl LoadError {
             // A refusal comes with the verifier's words, even as EPERM or EINVAL.
             let log = verifier_log.to_string();
             if let Some(reason) = last_words(&log) {
+                // What the verifier allows with CAP_PERFMON alone, it calls prohibited for !root.
+                if reason.contains("!root") {
+                    return Self::Privilege { operation: "verifying code without CAP_PERFMON", source };
+                }
                 return Self::Refused { reason: reason.to_owned(), log, source };
             }
         }

@@ -16,7 +16,7 @@ mod test_run;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, XskMap};
@@ -29,6 +29,7 @@ pub use heartbeat::Heartbeat;
 pub use packet_log::PacketLog;
 pub use test_run::{Arrival, TestRun};
 
+use self::attach::Link;
 use self::heartbeat::HeartbeatPage;
 use crate::{Counter, CounterBlock, ListenerKey, MAX_LISTENERS, MAX_QUEUES, PROGRAM_NAME, map};
 
@@ -61,7 +62,7 @@ pub struct Program {
     heartbeats: Arc<HeartbeatPage>,
     packet_log: Option<PacketLog>,
     queues: u32,
-    link: Option<OwnedFd>,
+    link: Option<Link>,
 }
 
 impl fmt::Debug for Program {
@@ -78,7 +79,8 @@ unsafe impl Pod for ListenerKey {}
 unsafe impl Pod for CounterBlock {}
 
 impl Program {
-    /// Loads the committed object into the kernel. Needs CAP_BPF and CAP_NET_ADMIN.
+    /// Loads the committed object into the kernel. Needs CAP_BPF, CAP_NET_ADMIN, and CAP_PERFMON for its
+    /// arithmetic on packet pointers.
     ///
     /// # Errors
     ///

@@ -1,5 +1,6 @@
 //! Packets for the table, written field by field. Independent of `strowger_wire`, whose decoder the
 //! program uses: an error there must not hide itself here.
+#![allow(dead_code, reason = "each test takes what it needs")]
 
 use std::net::{IpAddr, SocketAddr};
 

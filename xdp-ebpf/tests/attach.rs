@@ -1,0 +1,227 @@
+//! Attaching, and leaving alone: in network namespaces of the tests' own, which end with their threads.
+//!
+//! Needs root and `ip`; says SKIP without.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+#![allow(missing_docs)]
+
+mod packet;
+
+use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use packet::to;
+use rustix::net::{AddressFamily, SocketType};
+use strowger_xdp::{Arrival, AttachError, AttachMode, Counter, LoadError, LoadOptions, Program};
+
+const LISTENER: &str = "10.77.0.2:5060";
+
+/// Runs `test` on a thread in a new network namespace; nothing outside of it is touched.
+fn in_namespace(test: impl FnOnce() + Send + 'static) {
+    if let Err(error @ (LoadError::Privilege { .. } | LoadError::Unsupported { .. })) =
+        Program::load(&LoadOptions::default())
+    {
+        say(&format!("SKIP: attaching was NOT tested: {error}"));
+        return;
+    }
+    let thread = std::thread::spawn(move || {
+        // SAFETY: takes a new network namespace for this thread alone, which ends with the test; no memory
+        // is concerned.
+        if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+            say(&format!("SKIP: attaching was NOT tested: unshare: {}", io::Error::last_os_error()));
+            return;
+        }
+        test();
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split(' ')).status().expect("`ip` is needed (iproute2)");
+    assert!(status.success(), "ip {arguments}");
+}
+
+fn ifindex(name: &str) -> u32 {
+    rustix::net::netdevice::name_to_index(
+        rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None).unwrap(),
+        name,
+    )
+    .unwrap()
+}
+
+fn program() -> Program {
+    let mut program = Program::load(&LoadOptions::default()).unwrap();
+    program.listen(LISTENER.parse().unwrap()).unwrap();
+    program
+}
+
+/// The interface says whether a program is on it.
+fn has_xdp(name: &str) -> bool {
+    let output = Command::new("ip").args(["link", "show", "dev", name]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).contains("prog/xdp")
+}
+
+#[test]
+fn it_comes_and_goes_with_its_owner() {
+    in_namespace(|| {
+        ip("link add swt-a type veth peer name swt-b");
+        for mode in [AttachMode::Native, AttachMode::Generic] {
+            let mut program = program();
+            program.attach(ifindex("swt-a"), mode).unwrap();
+            assert!(program.is_attached() && has_xdp("swt-a"));
+            let twice = program.attach(ifindex("swt-b"), mode);
+            assert!(matches!(twice, Err(AttachError::Attached)), "{twice:?}");
+            program.detach();
+            assert!(!program.is_attached() && !has_xdp("swt-a"));
+            program.attach(ifindex("swt-a"), mode).unwrap();
+            assert!(has_xdp("swt-a"));
+            drop(program);
+            assert!(!has_xdp("swt-a"), "{mode:?} stayed behind");
+        }
+    });
+}
+
+#[test]
+fn an_occupied_interface_is_left_alone() {
+    in_namespace(|| {
+        ip("link add swt-a type veth peer name swt-b");
+        for mode in [AttachMode::Native, AttachMode::Generic] {
+            let mut first = program();
+            first.attach(ifindex("swt-a"), mode).unwrap();
+            let mut second = program();
+            for wanted in [AttachMode::Native, AttachMode::Generic] {
+                match second.attach(ifindex("swt-a"), wanted) {
+                    Err(AttachError::Busy { occupant, .. }) => {
+                        assert!(occupant.id.is_some());
+                        assert_eq!(occupant.name.as_deref(), Some("strowger"));
+                    }
+                    other => panic!("{mode:?} there, {wanted:?} wanted: {other:?}"),
+                }
+                assert!(has_xdp("swt-a") && !second.is_attached());
+            }
+            drop(first);
+            second.attach(ifindex("swt-a"), mode).unwrap();
+        }
+    });
+}
+
+/// A program that came by netlink, as other tools attach theirs, would be replaced by a netlink attach.
+#[test]
+fn a_program_of_another_tool_is_left_alone() {
+    in_namespace(|| {
+        if !Command::new("bpftool").arg("version").output().is_ok_and(|output| output.status.success()) {
+            return say("SKIP: programs of other tools were NOT tested: no bpftool");
+        }
+        ip("link add swt-a type veth peer name swt-b");
+        let mut first = program();
+        first.attach(ifindex("swt-a"), AttachMode::Generic).unwrap();
+        let mut second = program();
+        let Err(AttachError::Busy { occupant, .. }) = second.attach(ifindex("swt-a"), AttachMode::Generic)
+        else {
+            panic!("not busy");
+        };
+        let id = occupant.id.unwrap().to_string();
+        let attach = ["net", "attach", "xdpgeneric", "id", &id, "dev", "swt-b"];
+        assert!(Command::new("bpftool").args(attach).status().unwrap().success());
+        for mode in [AttachMode::Native, AttachMode::Generic] {
+            let busy = second.attach(ifindex("swt-b"), mode);
+            assert!(matches!(busy, Err(AttachError::Busy { .. })), "{mode:?}: {busy:?}");
+            assert!(has_xdp("swt-b"));
+        }
+        drop(second);
+        assert!(has_xdp("swt-b"));
+    });
+}
+
+#[test]
+fn what_can_not_be_is_said_with_its_remedy() {
+    in_namespace(|| {
+        // The loopback's driver has no XDP.
+        let mut program = program();
+        let native = program.attach(ifindex("lo"), AttachMode::Native).unwrap_err();
+        assert!(matches!(native, AttachError::NoNative { .. }), "{native:?}");
+        assert!(native.to_string().contains("generic"));
+        let missing = program.attach(4_711, AttachMode::Generic).unwrap_err();
+        assert!(matches!(missing, AttachError::NoInterface { ifindex: 4_711 }), "{missing:?}");
+        program.attach(ifindex("lo"), AttachMode::Generic).unwrap();
+    });
+}
+
+/// Each queue has its own worker, beat and socket; the packet's queue decides.
+#[test]
+fn queues_are_apart() {
+    in_namespace(|| {
+        ip("link add swt-a numrxqueues 128 type veth peer name swt-b");
+        let mut program = program();
+        let arrival = |queue| Some(Arrival { ifindex: ifindex("swt-a"), queue });
+        let socket = rustix::net::socket(AddressFamily::XDP, SocketType::RAW, None).unwrap();
+        program.set_socket(3, socket.as_fd()).unwrap();
+        let heartbeat = program.heartbeat(3).unwrap();
+        heartbeat.beat(u64::MAX);
+        let served_alone = program.heartbeat(5).unwrap();
+        served_alone.beat(u64::MAX);
+        let packet = to(LISTENER).bytes();
+        for (queue, expected) in [
+            (3, Counter::Redirect),
+            (2, Counter::PassNoHeartbeat),
+            (5, Counter::PassNoSocket),
+            (63, Counter::PassNoHeartbeat),
+            (64, Counter::PassQueueUnknown),
+            (127, Counter::PassQueueUnknown),
+        ] {
+            let before = program.counters().unwrap();
+            program.test_run(&packet, 1, arrival(queue)).unwrap();
+            let after = program.counters().unwrap();
+            let moved = Counter::ALL.into_iter().find(|&c| after[c as usize] != before[c as usize]);
+            assert_eq!(moved, Some(expected), "queue {queue}");
+        }
+    });
+}
+
+/// Reports arrive in `tracing` by the counter's name, and only when they were asked for.
+#[test]
+fn packets_are_reported_when_asked_for() {
+    in_namespace(|| {
+        assert!(program().packet_log().is_none());
+        let options = LoadOptions { log_packets: true, ..LoadOptions::default() };
+        let mut program = Program::load(&options).unwrap();
+        let mut log = program.packet_log().unwrap();
+        program.test_run(&to(LISTENER).bytes(), 1, None).unwrap();
+        program.test_run(&to(LISTENER).protocol(6).bytes(), 2, None).unwrap();
+
+        let written = Written::default();
+        let writer = written.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || log.flush());
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.matches("verdict=\"pass_not_listener\"").count(), 1, "{text}");
+        assert_eq!(text.matches("verdict=\"pass_not_udp\"").count(), 2, "{text}");
+        assert!(text.contains("queue=0"), "{text}");
+    });
+}
+
+/// What the log wrote.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// To the terminal even when the test passes: libtest keeps what the macros print.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
