@@ -14,13 +14,14 @@ mod device;
 mod kernel;
 #[allow(unsafe_code)]
 mod mmsg;
+mod nexthop;
 #[allow(unsafe_code)]
 mod syscall;
 mod xdp;
 
 pub use device::Device;
 pub use kernel::{KernelCounters, KernelSocket, Received};
-
+pub use nexthop::{Hop, Mirror, MirrorCounters, Miss, NextHopError, NextHops};
 pub use xdp::{
     Balance, BindMode, Counters, Frame, FrameBatch, Mode, OutOfChunk, Pages, RingSizes, RingUse, Socket,
     SocketConfig, Statistics, Umem, UmemConfig, UmemError, XDP_HEADROOM, XskError, frames_leaked,

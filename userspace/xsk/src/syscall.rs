@@ -157,3 +157,21 @@ pub(crate) fn unmap(base: NonNull<u8>, len: usize) {
     // It can only fail for an address that isn't page-aligned, which no mapping has.
     unsafe { libc::munmap(base.as_ptr().cast(), len) };
 }
+
+/// Waits until one of the descriptors can be read, is hung up or has an error, at most for `limit`; which can.
+pub(crate) fn readable<const N: usize>(
+    descriptors: [BorrowedFd<'_>; N],
+    limit: std::time::Duration,
+) -> io::Result<[bool; N]> {
+    let mut polled =
+        descriptors.map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+    // Rounded up, so that a deadline isn't waited for in many waits of nothing.
+    let millis = limit.as_micros().div_ceil(1000).try_into().unwrap_or(libc::c_int::MAX);
+    // SAFETY: `polled` has `N` elements, which the kernel reads and writes during the call.
+    let ready = unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, millis) };
+    match check(ready) {
+        Ok(_) => Ok(polled.map(|fd| fd.revents != 0)),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok([false; N]),
+        Err(error) => Err(error),
+    }
+}
