@@ -132,7 +132,7 @@ fn look_at_the_machine() -> Result<(), Failure> {
 /// An object that is older than its sources is rebuilt when the machine can; else the committed one serves.
 fn refresh_object() {
     let step = Step::begin("the XDP program is as its sources");
-    if ebpf::run(&ebpf::Args { check: true, install: false }).is_ok() {
+    if ebpf::check_sources().is_ok() {
         return step.done("");
     }
     drop(step);

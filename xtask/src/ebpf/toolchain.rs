@@ -211,6 +211,9 @@ impl Install {
 
 impl fmt::Display for Install {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.program == "apt-get" && !rustix::process::geteuid().is_root() {
+            f.write_str("sudo ")?;
+        }
         for (name, value) in &self.environment {
             write!(f, "{name}={value} ")?;
         }
