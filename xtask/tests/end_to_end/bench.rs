@@ -30,18 +30,9 @@ pub(crate) struct Bench {
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Bench {
-    /// A bench, or nothing when the machine lacks root or a tool: then the test is skipped aloud, and under `CI=true`
-    /// failed.
+    /// A bench, or nothing when the machine lacks something; see [`turn`].
     pub(crate) fn with(tools: &[Tool]) -> Option<Self> {
-        if !machine::is_root() {
-            return skip("not root");
-        }
-        if let Some(tool) = tools.iter().chain(&[machine::IP]).find(|tool| !tool.present()) {
-            return skip(&format!("{} is not installed (apt: {})", tool.program, tool.package));
-        }
-        // One at a time on this machine, whichever runner starts them: they would measure each other.
-        let turn = File::create(std::env::temp_dir().join("strowger-end-to-end.lock")).unwrap();
-        flock(&turn, FlockOperation::LockExclusive).unwrap();
+        let turn = turn(tools)?;
         let lab = Lab::named(&unique_name()).guard();
         lab.up().unwrap();
         Some(Self {
@@ -123,6 +114,20 @@ impl Bench {
     }
 }
 
+/// The turn on this machine: one test at a time, whichever runner starts them, because they would measure each other.
+/// Nothing when the machine lacks root or a tool: then the test is skipped aloud, and under `CI=true` failed.
+pub(crate) fn turn(tools: &[Tool]) -> Option<File> {
+    if !machine::is_root() {
+        return skip("not root");
+    }
+    if let Some(tool) = tools.iter().chain(&[machine::IP]).find(|tool| !tool.present()) {
+        return skip(&format!("{} is not installed (apt: {})", tool.program, tool.package));
+    }
+    let turn = File::create(std::env::temp_dir().join("strowger-end-to-end.lock")).unwrap();
+    flock(&turn, FlockOperation::LockExclusive).unwrap();
+    Some(turn)
+}
+
 /// The binary under test: what `cargo xtask test` has built, or one built now.
 pub(crate) fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
@@ -165,7 +170,7 @@ pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-fn skip(why: &str) -> Option<Bench> {
+fn skip(why: &str) -> Option<File> {
     let name = std::thread::current().name().unwrap_or("a test").to_owned();
     assert!(!test::ci(), "{name} cannot run: {why}");
     say(&format!("SKIPPED {name}: {why}"));

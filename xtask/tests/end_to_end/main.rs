@@ -7,6 +7,7 @@
 
 mod bench;
 mod calls;
+mod commands;
 mod fragments;
 mod gateway;
 mod kill;
@@ -14,4 +15,5 @@ mod laboratory;
 mod misuse;
 mod neighbours;
 mod phone;
+mod service;
 mod signals;

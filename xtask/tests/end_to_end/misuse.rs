@@ -8,7 +8,6 @@ use std::process::Command;
 
 use strowger_xtask::lab::Lab;
 use strowger_xtask::node::Configuration;
-use strowger_xtask::workspace;
 
 use crate::bench::{Bench, Refusal, binary, refused};
 use crate::phone::Phone;
@@ -143,11 +142,4 @@ fn a_second_node_with_the_same_socket_is_refused() {
     let refusal = refused(run(binary(), &file));
     assert_says(&refusal, ADDRESS, &["node.sock"]);
     assert_eq!(first.status().unwrap().node.pid, first.pid(), "the first still answers there");
-}
-
-#[test]
-fn the_example_configuration_is_valid() {
-    let file = workspace::root().join("deploy/strowger.yaml");
-    let output = Command::new(binary()).arg("check").arg(&file).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
