@@ -136,13 +136,8 @@ fn refresh_object() {
         return step.done("");
     }
     drop(step);
-    let step = Step::begin_long("rebuild the XDP program");
-    match ebpf::run(&ebpf::Args { check: false, install: false }) {
-        Ok(()) => step.done(""),
-        Err(failure) => {
-            drop(step);
-            progress::warn(format_args!("the committed XDP program is not from these sources: {failure}"));
-        }
+    if let Err(failure) = ebpf::run(&ebpf::Args { check: false, install: false }) {
+        progress::warn(format_args!("the committed XDP program is not from these sources: {failure}"));
     }
 }
 

@@ -38,9 +38,7 @@ pub fn run(_args: &Args) -> Result<(), Failure> {
         ]),
         clippy,
     )?;
-    let step = Step::begin_long("the committed eBPF object is as its sources");
     ebpf::run(&ebpf::Args { check: true, install: false })?;
-    step.done("");
     let documentation = "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps";
     check(
         "documentation",

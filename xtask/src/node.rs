@@ -125,9 +125,12 @@ impl Node {
     /// What it says of itself.
     ///
     /// # Errors
-    /// It does not answer.
+    /// It does not answer; the failure carries its last lines.
     pub fn status(&self) -> Result<Status, Failure> {
-        self.console.status()
+        self.console.status().map_err(|failure| {
+            let what = format!("{}; the node's last words:\n{}", failure.what(), self.last_words(12));
+            Failure::new(Code::Node, what)
+        })
     }
 
     /// Its process.
