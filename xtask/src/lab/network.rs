@@ -171,7 +171,12 @@ impl Lab {
         let mut unplugged = false;
         for end in self.ends() {
             if end.link()?.is_some() {
-                end.namespace.ip(&["link", "del", end.interface])?;
+                let deleted = end.namespace.ip(&["link", "del", end.interface]);
+                // The kernel takes down a deleted namespace in the background, and with it the other end of its
+                // wires: what was there a moment ago may have gone by itself.
+                if deleted.is_err() && end.link()?.is_some() {
+                    deleted?;
+                }
                 unplugged = true;
             }
         }
