@@ -70,12 +70,11 @@ impl<'a> Request<'a> {
 
     /// Whether this is the ACK for a reply that we wrote ourselves.
     pub(crate) fn acknowledges_us(&self, keys: &Keys) -> bool {
+        let Essentials { to, call_id, cseq, .. } = &self.headers;
         self.method == Method::Ack
-            && self
-                .headers
-                .to
-                .tag()
-                .is_some_and(|tag| own_tag(&self.message, keys).is_some_and(|own| own == tag))
+            && to.tag().is_some_and(|given| {
+                given.len() == TAG_LEN && given == tag(call_id, self.sender_tag(), cseq.number, keys)
+            })
     }
 
     /// The part of our branch that is the same for a retransmission, its CANCEL and its ACK (for a non-2xx), and
@@ -139,12 +138,13 @@ pub(crate) fn via_marks(via: &Via<'_>, remote: SocketAddr) -> (Option<IpAddr>, O
 /// `None` without a Call-ID and CSeq to make it from; such a reply is for people who look at the wire.
 pub(crate) fn own_tag(message: &Message<'_>, keys: &Keys) -> Option<[u8; TAG_LEN]> {
     let from = message.from().ok();
-    let hash = Prf::new(&keys.tag)
-        .field(message.call_id().ok()?)
-        .field(from.and_then(|from| from.tag()).unwrap_or_default())
-        .number(u64::from(message.cseq().ok()?.number))
-        .finish();
+    let sender_tag = from.and_then(|from| from.tag()).unwrap_or_default();
+    Some(tag(message.call_id().ok()?, sender_tag, message.cseq().ok()?.number, keys))
+}
+
+fn tag(call_id: &[u8], sender_tag: &[u8], cseq: u32, keys: &Keys) -> [u8; TAG_LEN] {
+    let hash = Prf::new(&keys.tag).field(call_id).field(sender_tag).number(u64::from(cseq)).finish();
     let mut tag = [0; TAG_LEN];
     write_base32(hash, &mut tag);
-    Some(tag)
+    tag
 }

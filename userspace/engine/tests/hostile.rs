@@ -53,7 +53,7 @@ fn check(source: &str, bytes: &[u8], out: &Out) {
         Err(e) if e.fault == Fault::TooManyHeaders => return,
         Err(e) => panic!("{e}: {}", shown()),
     };
-    let source: std::net::SocketAddr = source.parse().unwrap();
+    let source: std::net::SocketAddr = source.parse().expect("an address");
     match message.status() {
         None => {
             let via = message.top_via().expect("our Via");

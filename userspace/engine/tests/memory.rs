@@ -19,13 +19,14 @@ impl Ready {
         let bytes = text.bytes();
         let mut memory = vec![0; HEADROOM + bytes.len() + 1024];
         memory[HEADROOM..HEADROOM + bytes.len()].copy_from_slice(&bytes);
-        let flow = Flow { local: US.parse().unwrap(), remote: source.parse().unwrap() };
+        let flow =
+            Flow { local: US.parse().expect("an address"), remote: source.parse().expect("an address") };
         Self { what, flow, memory, len: bytes.len() }
     }
 
     /// Allocations and frees while it is handled.
     fn handle(&mut self, pair: &mut Pair) -> u64 {
-        let mut buffer = Buffer::new(&mut self.memory, HEADROOM..HEADROOM + self.len).unwrap();
+        let mut buffer = Buffer::new(&mut self.memory, HEADROOM..HEADROOM + self.len).expect("in bounds");
         let mut verdict = None;
         let counted = allocation_counter::measure(|| {
             verdict = Some(pair.engine.handle(pair.now, self.flow, &mut buffer));

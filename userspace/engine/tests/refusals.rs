@@ -116,7 +116,8 @@ fn checks_come_in_the_order_of_the_rfc() {
         .set("Max-Forwards", "0")
         .add("Proxy-Require", "x")
         .set("CSeq", "1 BYE");
-    let steps: [(&str, fn(Text) -> Text, u16); 5] = [
+    type Repair = fn(Text) -> Text;
+    let steps: [(&str, Repair, u16); 5] = [
         ("syntax", |t| t, 400),
         ("scheme", |t| t.set("CSeq", "1 INVITE"), 416),
         ("hops", |t| t.uri("sip:eve@example.com"), 483),

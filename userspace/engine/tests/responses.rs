@@ -46,7 +46,7 @@ fn only_the_response_to_what_we_sent_goes_through() {
         ("another sent-by", vias(&ours.replace(US, "10.77.0.3:5060"), &next), Reason::ResponseNotOurs),
         ("another port", vias(&ours.replace(US, "10.77.0.2:5061"), &next), Reason::ResponseNotOurs),
         ("a name for us", vias(&ours.replace(US, "example.net"), &next), Reason::ResponseNotOurs),
-        ("no second Via", with_vias(&ok, &[ours.clone()]), Reason::ResponseNoNextVia),
+        ("no second Via", with_vias(&ok, std::slice::from_ref(&ours)), Reason::ResponseNoNextVia),
         ("no Via", with_vias(&ok, &[]), Reason::ResponseMalformed),
         ("a broken second Via", vias(&ours, "SIP/2.0/UDP"), Reason::ResponseMalformed),
         (

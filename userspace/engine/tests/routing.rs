@@ -228,7 +228,9 @@ fn a_loop_is_refused_and_a_spiral_is_not() {
 /// IPv4 inside, IPv6 outside, a second port.
 fn two_sided() -> Config {
     Config {
-        listen: ["10.77.0.2:5060", "10.77.0.2:5080", "[2001:db8::2]:5062"].map(|a| a.parse().unwrap()).into(),
+        listen: ["10.77.0.2:5060", "10.77.0.2:5080", "[2001:db8::2]:5062"]
+            .map(|a| a.parse().expect("an address"))
+            .into(),
         domains: vec!["example.net".into()],
         ..config()
     }
