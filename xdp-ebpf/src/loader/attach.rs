@@ -140,6 +140,18 @@ fn occupied(ifindex: u32) -> Result<Attached, AttachError> {
     })
 }
 
+/// The XDP program that is on `ifindex` of the calling thread's network namespace, whoever put it there.
+///
+/// # Errors
+///
+/// ENODEV when there is no such interface; whatever else rtnetlink answers.
+pub fn on_interface(ifindex: u32) -> io::Result<Option<Occupant>> {
+    Ok(match interface::attached(ifindex)? {
+        Attached::No => None,
+        Attached::Yes { id } => Some(occupant(id)),
+    })
+}
+
 /// The name needs a walk over all programs, which the kernel may refuse us.
 fn occupant(id: Option<u32>) -> Occupant {
     let mut programs = loaded_programs().flatten();

@@ -23,7 +23,7 @@ use aya::maps::{HashMap, Map, MapData, PerCpuArray, XskMap};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader, Pod};
 
-pub use attach::AttachMode;
+pub use attach::{AttachMode, on_interface};
 pub use error::{AttachError, LoadError, MapError, Occupant};
 pub use heartbeat::Heartbeat;
 pub use packet_log::PacketLog;
