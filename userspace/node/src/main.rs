@@ -1,3 +1,114 @@
-//! Placeholder head.
+//! The binary `strowger`: reads the command line, runs one subcommand, turns its fault into a line and an exit code.
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod config;
+mod dataplane;
+mod doctor;
+mod egress;
+mod fault;
+mod logging;
+mod netns;
+mod privilege;
+mod report;
+mod run;
+mod secret;
+mod status;
+mod worker;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Config;
+use crate::fault::Fault;
+
+/// A kernel-bypass SIP proxy and registrar.
+#[derive(Debug, Parser)]
+#[command(name = "strowger", version, after_help = fault::EXIT_CODES, max_term_width = 100)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the node in the foreground until SIGTERM or SIGINT.
+    #[command(after_help = "Example:\n  strowger run --config /etc/strowger/strowger.yaml")]
+    Run {
+        /// The node's configuration.
+        #[arg(long, short, value_name = "FILE", default_value = "/etc/strowger/strowger.yaml")]
+        config: PathBuf,
+    },
+    /// Say whether a configuration is valid, without touching the machine.
+    #[command(after_help = "Example:\n  strowger check deploy/strowger.yaml")]
+    Check {
+        /// The configuration.
+        #[arg(value_name = "FILE")]
+        config: PathBuf,
+        /// Print the configuration with every default filled in, as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say whether this machine can run a configuration, and how to mend what is wrong.
+    #[command(after_help = "Example:\n  strowger doctor deploy/strowger.yaml")]
+    Doctor {
+        /// The configuration.
+        #[arg(value_name = "FILE")]
+        config: PathBuf,
+        /// Print the findings as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask the running node for its mode, queues, counters and registrations.
+    #[command(
+        after_help = "Examples:\n  strowger status\n  strowger status --json | jq .totals\n  strowger status --watch 1"
+    )]
+    Status(StatusArgs),
+}
+
+/// `strowger status`
+#[derive(Debug, Args)]
+struct StatusArgs {
+    /// The node's status socket; by default the only one in /run/strowger.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Print everything as one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Show every counter, also those at zero.
+    #[arg(long, conflicts_with = "json")]
+    all: bool,
+    /// Ask again every so many seconds until interrupted.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    watch: Option<u64>,
+}
+
+fn main() -> ExitCode {
+    let result = match CommandLine::parse().command {
+        Command::Run { config } => Config::read(&config).map_err(Fault::from).and_then(run::run),
+        Command::Check { config, json } => check(&config, json),
+        Command::Doctor { config, json } => {
+            Config::read(&config).map_err(Fault::from).and_then(|c| doctor::doctor(&c, json))
+        }
+        Command::Status(args) => status::client::run(args.socket, args.json, args.all, args.watch),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => fault.report(),
+    }
+}
+
+fn check(path: &std::path::Path, json: bool) -> Result<(), Fault> {
+    let config = Config::read(path)?;
+    if json {
+        let text = serde_json::to_string_pretty(&config).map_err(|e| Fault::Other(e.to_string()))?;
+        println!("{text}");
+    } else {
+        println!("{}: valid", path.display());
+    }
+    for line in config.warnings() {
+        eprintln!("warning: {line}");
+    }
+    Ok(())
+}

@@ -1,0 +1,756 @@
+//! The configuration file of a node: its shape, its defaults, and what makes it wrong.
+//!
+//! One YAML document. Every key has a default but `dataplane.interface` (unless `dataplane.mode: off`) and
+//! `sip.listen`. A key that is not known is an error which names the key and its line, because a misspelt key that is
+//! silently ignored costs an outage later. Read by `run`, `check` and `doctor`; nothing here touches the machine.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use crate::secret;
+
+/// Most workers: one for each queue that XDP can steer to.
+pub(crate) const MAX_WORKERS: usize = strowger_xdp::MAX_QUEUES as usize;
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Who this node is.
+    #[serde(default)]
+    pub node: Node,
+    /// Where the packets come from.
+    #[serde(default)]
+    pub dataplane: Dataplane,
+    /// The SIP element.
+    pub sip: Sip,
+    /// Who may register and call.
+    #[serde(default)]
+    pub auth: Auth,
+    /// RFC 3261 section 10 limits.
+    #[serde(default)]
+    pub registrar: Registrar,
+    /// Other SIP elements that calls are routed to, by name. Read, not used by this version.
+    #[serde(default)]
+    pub gateways: std::collections::BTreeMap<String, Gateway>,
+    /// Ordered routing rules. Read, not used by this version.
+    #[serde(default)]
+    pub routes: Vec<Route>,
+    /// Sizes of every table.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Where users and bindings are kept. Read, not used by this version.
+    #[serde(default)]
+    pub store: Store,
+    /// Where call records go. Read, not used by this version.
+    #[serde(default)]
+    pub cdr: Cdr,
+    /// The operators' console. Read, not used by this version.
+    #[serde(default)]
+    pub console: Console,
+    /// What the node says about itself.
+    #[serde(default)]
+    pub log: Log,
+}
+
+/// `node:`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Node {
+    /// Name in logs, status and reports: letters, digits, `-`, `_` and `.`, at most 63.
+    pub name: String,
+    /// Unix socket that `strowger status` asks; by default `/run/strowger/NAME.sock`.
+    pub socket: Option<PathBuf>,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Node { name: "strowger".to_owned(), socket: None }
+    }
+}
+
+impl Node {
+    /// The Unix socket's path, given or derived from the name.
+    pub(crate) fn socket_path(&self) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| Path::new(SOCKET_DIR).join(format!("{}.sock", self.name)))
+    }
+}
+
+/// Where status sockets are, one for each node on the machine.
+pub(crate) const SOCKET_DIR: &str = "/run/strowger";
+
+/// `dataplane:`
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Dataplane {
+    /// The network device whose queues XDP serves. Required unless `mode: off`.
+    pub interface: Option<String>,
+    /// Network namespace of the device: a name under `/run/netns`, or an absolute path. Default: ours.
+    pub netns: Option<String>,
+    /// How packets reach us.
+    pub mode: Mode,
+    /// Which receive queues are served.
+    pub queues: Queues,
+    /// How many worker threads.
+    pub workers: Auto,
+    /// CPUs that the workers are pinned to, in order; empty: the CPUs this process may use, in order.
+    pub cpus: Vec<usize>,
+    /// How messages are spread over workers.
+    pub steering: Steering,
+}
+
+/// `dataplane.mode`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Mode {
+    /// The best that works: zero-copy, else copy, else generic.
+    #[default]
+    Auto,
+    /// Native XDP and zero-copy sockets, or nothing.
+    ZeroCopy,
+    /// Native XDP, the driver copies each frame once.
+    Copy,
+    /// XDP in the kernel's generic layer; works with every driver.
+    Generic,
+    /// No XDP: the kernel's UDP socket alone.
+    Off,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mode::Auto => "auto",
+            Mode::ZeroCopy => "zero-copy",
+            Mode::Copy => "copy",
+            Mode::Generic => "generic",
+            Mode::Off => "off",
+        })
+    }
+}
+
+/// `dataplane.steering`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Steering {
+    /// All messages of a dialog reach the same worker.
+    #[default]
+    CallId,
+    /// As the device's RSS spreads them.
+    Flow,
+}
+
+/// `dataplane.queues`: the word `all`, or a list of queue numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Queues {
+    /// Every receive queue that the device has now.
+    #[default]
+    All,
+    /// These and no others.
+    List(Vec<u32>),
+}
+
+/// A count, or the word `auto`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Auto {
+    /// As the machine suggests.
+    #[default]
+    Auto,
+    /// Exactly so many.
+    Count(usize),
+}
+
+/// `sip:`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sip {
+    /// Addresses and ports we answer on, `ADDR:PORT` or `[V6]:PORT`; no wildcard, because XDP matches exactly.
+    pub listen: Vec<SocketAddr>,
+    /// Domains (names or addresses) whose users register here; by default the listen addresses.
+    #[serde(default)]
+    pub domains: Vec<String>,
+    /// Stay on the path of a dialog (RFC 3261 section 16.6 step 4).
+    #[serde(default = "yes")]
+    pub record_route: bool,
+}
+
+/// `auth:`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Auth {
+    /// Whether registration wants credentials. `false` opens the registrar to everybody who can reach it.
+    pub required: bool,
+    /// Digest realm; by default the first domain.
+    pub realm: Option<String>,
+    /// Digest algorithms, most wanted first.
+    pub algorithms: Vec<Algorithm>,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Auth { required: true, realm: None, algorithms: vec![Algorithm::Sha256, Algorithm::Md5] }
+    }
+}
+
+/// Digest algorithms of RFC 8760.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+pub(crate) enum Algorithm {
+    /// SHA-512/256
+    #[serde(rename = "SHA-512-256")]
+    Sha512_256,
+    /// SHA-256
+    #[serde(rename = "SHA-256")]
+    Sha256,
+    /// MD5, for phones that know nothing else.
+    #[serde(rename = "MD5")]
+    Md5,
+}
+
+/// `registrar:` (times in seconds)
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Registrar {
+    /// A shorter wish is answered 423 with Min-Expires.
+    pub min_expires: u32,
+    /// Given to those who name no time.
+    pub default_expires: u32,
+    /// A longer wish is cut to this.
+    pub max_expires: u32,
+    /// Bindings of one address-of-record.
+    pub max_contacts: usize,
+}
+
+impl Default for Registrar {
+    fn default() -> Self {
+        Registrar { min_expires: 60, default_expires: 3600, max_expires: 7200, max_contacts: 10 }
+    }
+}
+
+/// One of `gateways:`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Gateway {
+    /// Addresses and ports of the gateway.
+    pub targets: Vec<SocketAddr>,
+    /// How its health is watched.
+    #[serde(default)]
+    pub probe: Probe,
+}
+
+/// `gateways.*.probe`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Probe {
+    /// Not at all.
+    #[default]
+    None,
+    /// By OPTIONS requests.
+    Options,
+}
+
+/// One of `routes:`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Route {
+    /// Matches a called number that begins so.
+    pub to_prefix: String,
+    /// The gateway that gets the call.
+    pub gateway: String,
+}
+
+/// `limits:`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    /// Messages a second from one source address.
+    pub per_source_pps: u32,
+    /// Transactions at once.
+    pub transactions: usize,
+    /// Dialogs at once.
+    pub dialogs: usize,
+    /// Registered contacts at once.
+    pub bindings: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { per_source_pps: 2000, transactions: 200_000, dialogs: 200_000, bindings: 1_000_000 }
+    }
+}
+
+/// `store:`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Store {
+    /// Directory of users and bindings.
+    pub dir: PathBuf,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Store { dir: "./data".into() }
+    }
+}
+
+/// `cdr:`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Cdr {
+    /// Directory of call records.
+    pub dir: PathBuf,
+}
+
+impl Default for Cdr {
+    fn default() -> Self {
+        Cdr { dir: "./cdr".into() }
+    }
+}
+
+/// `console:`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Console {
+    /// Address of the operators' console.
+    pub listen: SocketAddr,
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Console { listen: SocketAddr::from(([127, 0, 0, 1], 8888)) }
+    }
+}
+
+/// `log:`
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    /// The least severe that is written. `trace` also turns on the XDP program's own log.
+    pub level: Level,
+    /// How it is written.
+    pub format: Format,
+}
+
+/// `log.level`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Level {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+/// `log.format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Format {
+    /// Pretty on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Pretty,
+}
+
+/// What is wrong with a configuration. Each names the key, so that one can go and mend it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file can't be read.
+    #[error("{}: cannot be read: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Not YAML, an unknown key, a value of the wrong kind. The text names the key and line.
+    #[error("{}: {error}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Key, line, column, and what is accepted.
+        error: serde_yaml::Error,
+    },
+    /// A value that cannot work, by itself or with another.
+    #[error("{}: {key}: {problem}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// Dotted key.
+        key: String,
+        /// What is wrong and what would be accepted.
+        problem: String,
+    },
+}
+
+impl Config {
+    /// Reads and validates a file.
+    pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Unreadable { path: path.into(), error })?;
+        Config::parse(&text, path)
+    }
+
+    /// Validates a text; `path` is only named in errors.
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
+        let config: Config =
+            serde_yaml::from_str(text).map_err(|error| ConfigError::Syntax { path: path.into(), error })?;
+        match config.problem() {
+            None => Ok(config),
+            Some((key, problem)) => Err(ConfigError::Value { path: path.into(), key, problem }),
+        }
+    }
+
+    /// The first value that cannot work: its dotted key, and why.
+    fn problem(&self) -> Option<(String, String)> {
+        let wrong = |key: &str, problem: String| Some((key.to_owned(), problem));
+
+        let name_ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let name = &self.node.name;
+        if name.is_empty() || name.len() > 63 || !name.chars().all(name_ok) || name.starts_with('.') {
+            return wrong("node.name", format!("`{name}` is not 1 to 63 letters, digits, `-`, `_` or `.`"));
+        }
+
+        match (&self.dataplane.interface, self.dataplane.mode) {
+            (None, Mode::Off) => {}
+            (None, _) => {
+                return wrong(
+                    "dataplane.interface",
+                    "missing; name the network device (or set `mode: off`)".into(),
+                );
+            }
+            // IFNAMSIZ is 16 with the terminating zero.
+            (Some(interface), _)
+                if interface.is_empty() || interface.len() > 15 || interface.contains('/') =>
+            {
+                return wrong(
+                    "dataplane.interface",
+                    format!("`{interface}` is not a device name of 1 to 15 bytes"),
+                );
+            }
+            (Some(_), _) => {}
+        }
+        if let Queues::List(list) = &self.dataplane.queues {
+            if list.is_empty() {
+                return wrong("dataplane.queues", "the list is empty; `all` or for example `[0, 1]`".into());
+            }
+            for (at, queue) in list.iter().enumerate() {
+                if *queue >= strowger_xdp::MAX_QUEUES {
+                    return wrong(
+                        "dataplane.queues",
+                        format!(
+                            "{queue} is beyond the last queue we can serve, {}",
+                            strowger_xdp::MAX_QUEUES - 1
+                        ),
+                    );
+                }
+                if list[..at].contains(queue) {
+                    return wrong("dataplane.queues", format!("{queue} is there twice"));
+                }
+            }
+        }
+        if let Auto::Count(n) = self.dataplane.workers
+            && !(1..=MAX_WORKERS).contains(&n)
+        {
+            return wrong("dataplane.workers", format!("{n} is not `auto` or 1 to {MAX_WORKERS}"));
+        }
+
+        if self.auth.algorithms.is_empty() {
+            return wrong("auth.algorithms", "the list is empty; of SHA-512-256, SHA-256, MD5".into());
+        }
+        if let Some(realm) = &self.auth.realm
+            && (realm.is_empty()
+                || realm.len() > 255
+                || realm.chars().any(|c| c.is_control() || c == '"' || c == '\\'))
+        {
+            return wrong(
+                "auth.realm",
+                "1 to 255 characters without quotes, backslashes and controls".into(),
+            );
+        }
+
+        for (name, gateway) in &self.gateways {
+            if gateway.targets.is_empty() {
+                return wrong(&format!("gateways.{name}.targets"), "the list is empty".into());
+            }
+        }
+        for (at, route) in self.routes.iter().enumerate() {
+            if !self.gateways.contains_key(&route.gateway) {
+                return wrong(
+                    &format!("routes[{at}].gateway"),
+                    format!("`{}` is not one of `gateways`", route.gateway),
+                );
+            }
+        }
+
+        let l = &self.limits;
+        if l.per_source_pps == 0 {
+            return wrong("limits.per_source_pps", "0 would let nobody in".into());
+        }
+        for (key, value) in [("transactions", l.transactions), ("dialogs", l.dialogs)] {
+            if !(1..=100_000_000).contains(&value) {
+                return wrong(&format!("limits.{key}"), format!("{value} is not 1 to 100000000"));
+            }
+        }
+        // The rest is the engine's to judge; its errors name the key too. Any secret does to be judged.
+        self.engine([1; secret::LENGTH]).validate().err().map(|error| ("sip".to_owned(), error.to_string()))
+    }
+
+    /// What the engine is told.
+    pub(crate) fn engine(&self, secret: [u8; secret::LENGTH]) -> strowger_engine::Config {
+        strowger_engine::Config {
+            listen: self.sip.listen.clone(),
+            domains: self.sip.domains.clone(),
+            record_route: self.sip.record_route,
+            auth_required: self.auth.required,
+            registrar: strowger_engine::Registrar {
+                min_expires: self.registrar.min_expires,
+                default_expires: self.registrar.default_expires,
+                max_expires: self.registrar.max_expires,
+                max_contacts: self.registrar.max_contacts,
+            },
+            max_bindings: self.limits.bindings,
+            secret,
+            server: format!("strowger/{}", env!("CARGO_PKG_VERSION")),
+        }
+    }
+
+    /// Things that are accepted but worth a warning at start: one line each.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.auth.required {
+            lines.push(
+                "auth.required is true and this version has no digest authentication: every REGISTER is answered 403"
+                    .to_owned(),
+            );
+        } else {
+            lines.push("auth.required is false: anybody who can reach this node can register".to_owned());
+        }
+        if !self.routes.is_empty() || !self.gateways.is_empty() {
+            lines.push("routes and gateways are read but not used by this version".to_owned());
+        }
+        lines
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl<'de> Deserialize<'de> for Queues {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Queues;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`all` or a list of queue numbers such as `[0, 1]`")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Queues, E> {
+                if text == "all" {
+                    Ok(Queues::All)
+                } else {
+                    Err(E::invalid_value(de::Unexpected::Str(text), &self))
+                }
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Queues, A::Error> {
+                let mut list = Vec::new();
+                while let Some(queue) = seq.next_element()? {
+                    list.push(queue);
+                }
+                Ok(Queues::List(list))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl Serialize for Queues {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Queues::All => serializer.serialize_str("all"),
+            Queues::List(list) => list.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Auto {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Auto;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`auto` or a number")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Auto, E> {
+                if text == "auto" {
+                    Ok(Auto::Auto)
+                } else {
+                    Err(E::invalid_value(de::Unexpected::Str(text), &self))
+                }
+            }
+            fn visit_u64<E: de::Error>(self, n: u64) -> Result<Auto, E> {
+                usize::try_from(n)
+                    .map(Auto::Count)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(n), &self))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl Serialize for Auto {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Auto::Auto => serializer.serialize_str("auto"),
+            Auto::Count(n) => serializer.serialize_u64(*n as u64),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(text, Path::new("node.yaml"))
+    }
+
+    fn error(text: &str) -> String {
+        parse(text).expect_err("must be refused").to_string()
+    }
+
+    const SMALLEST: &str = "dataplane: { interface: eth9 }\nsip: { listen: [\"10.0.0.1:5060\"] }\n";
+
+    #[test]
+    fn two_keys_are_enough() {
+        let config = parse(SMALLEST).expect("valid");
+        assert!(config.auth.required && config.sip.record_route);
+        assert_eq!(config.dataplane.mode, Mode::Auto);
+        assert_eq!(config.dataplane.queues, Queues::All);
+        assert_eq!(config.node.socket_path(), Path::new("/run/strowger/strowger.sock"));
+        assert_eq!(config.limits.bindings, 1_000_000);
+    }
+
+    #[test]
+    fn every_key_is_understood() {
+        let config = parse(
+            r#"
+node: { name: lab-1, socket: /tmp/lab.sock }
+dataplane:
+  interface: veth-node
+  netns: strowger-node
+  mode: zero-copy
+  queues: [0, 2]
+  workers: 2
+  cpus: [1, 0]
+  steering: flow
+sip:
+  listen: ["10.77.0.2:5060", "[fd77::2]:5060"]
+  domains: ["10.77.0.2", "example.net", "[fd77::2]"]
+  record_route: false
+auth: { required: false, realm: example.net, algorithms: [SHA-512-256, SHA-256, MD5] }
+registrar: { min_expires: 60, default_expires: 3600, max_expires: 7200, max_contacts: 10 }
+gateways: { carrier-a: { targets: ["10.77.0.9:5060"], probe: options } }
+routes:
+  - { to_prefix: "00", gateway: carrier-a }
+limits: { per_source_pps: 2000, transactions: 200000, dialogs: 200000, bindings: 1000000 }
+store: { dir: ./data }
+cdr: { dir: ./cdr }
+console: { listen: "127.0.0.1:8888" }
+log: { level: debug, format: json }
+"#,
+        )
+        .expect("valid");
+        assert_eq!(config.dataplane.queues, Queues::List(vec![0, 2]));
+        assert_eq!(config.dataplane.workers, Auto::Count(2));
+        assert_eq!(config.sip.domains.len(), 3);
+        assert_eq!(config.warnings().len(), 2);
+    }
+
+    #[test]
+    fn unknown_key_is_named_with_its_line() {
+        let text = error("sip: { listen: [\"10.0.0.1:5060\"] }\ndataplane:\n  intreface: eth9\n");
+        assert!(text.contains("intreface") && text.contains("line 3"), "{text}");
+        assert!(text.contains("`interface`"), "says what is accepted: {text}");
+        let text = error("sip: { listen: [\"10.0.0.1:5060\"] }\nsipp: {}\n");
+        assert!(text.contains("`sipp`") && text.contains("line 2"), "{text}");
+    }
+
+    #[test]
+    fn wrong_values_name_their_key() {
+        for (text, key) in [
+            ("sip: { listen: [] }", "dataplane.interface"),
+            ("dataplane: { mode: off }\nsip: { listen: [] }", "sip.listen"),
+            ("dataplane: { mode: off }\nsip: { listen: [\"0.0.0.0:5060\"] }", "sip.listen"),
+            ("dataplane: { mode: off }\nsip: { listen: [\"[::ffff:10.0.0.1]:5060\"] }", "sip.listen"),
+            ("dataplane: { mode: off }\nsip: { listen: [\"10.0.0.1:0\"] }", "sip.listen"),
+            (
+                "dataplane: { mode: off }\nsip: { listen: [\"10.0.0.1:5060\", \"10.0.0.1:5060\"] }",
+                "sip.listen",
+            ),
+            (
+                "dataplane: { mode: off }\nsip: { listen: [\"10.0.0.1:1\"], domains: [\"a b\"] }",
+                "sip.domains",
+            ),
+            ("dataplane: { mode: sideways }\nsip: { listen: [\"10.0.0.1:5060\"] }", "dataplane.mode"),
+            (
+                "dataplane: { interface: e, queues: [] }\nsip: { listen: [\"10.0.0.1:1\"] }",
+                "dataplane.queues",
+            ),
+            (
+                "dataplane: { interface: e, queues: [1, 1] }\nsip: { listen: [\"10.0.0.1:1\"] }",
+                "dataplane.queues",
+            ),
+            (
+                "dataplane: { interface: e, queues: [64] }\nsip: { listen: [\"10.0.0.1:1\"] }",
+                "dataplane.queues",
+            ),
+            (
+                "dataplane: { interface: e, queues: some }\nsip: { listen: [\"10.0.0.1:1\"] }",
+                "dataplane.queues",
+            ),
+            (
+                "dataplane: { interface: e, workers: 0 }\nsip: { listen: [\"10.0.0.1:1\"] }",
+                "dataplane.workers",
+            ),
+            (
+                "dataplane: { interface: sixteen-letters1 }\nsip: { listen: [\"10.0.0.1:1\"] }",
+                "dataplane.interface",
+            ),
+            (
+                "node: { name: \"a/b\" }\ndataplane: { mode: off }\nsip: { listen: [\"10.0.0.1:1\"] }",
+                "node.name",
+            ),
+            (
+                "registrar: { min_expires: 9000 }\ndataplane: { mode: off }\nsip: { listen: [\"10.0.0.1:1\"] }",
+                "registrar",
+            ),
+            (
+                "limits: { bindings: 0 }\ndataplane: { mode: off }\nsip: { listen: [\"10.0.0.1:1\"] }",
+                "limits.bindings",
+            ),
+            (
+                "routes: [{ to_prefix: \"0\", gateway: g }]\ndataplane: { mode: off }\nsip: { listen: [\"10.0.0.1:1\"] }",
+                "routes[0].gateway",
+            ),
+        ] {
+            let message = error(text);
+            assert!(message.contains(key), "`{text}` said: {message}");
+        }
+    }
+
+    #[test]
+    fn mode_off_needs_no_interface_and_yaml_off_is_the_word() {
+        assert_eq!(
+            parse("dataplane: { mode: off }\nsip: { listen: [\"127.0.0.1:5060\"] }")
+                .map(|c| c.dataplane.mode)
+                .ok(),
+            Some(Mode::Off)
+        );
+    }
+}

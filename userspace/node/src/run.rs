@@ -1,0 +1,114 @@
+//! `strowger run`: from a valid configuration to a node that serves, and down again.
+//!
+//! The main thread stays in the namespace it was started in and does everything that is not on the way of a message:
+//! the status socket, signals, the XDP program's log, watching that the workers live.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use strowger_xdp::Program;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::LocalSet;
+
+use crate::config::Config;
+use crate::dataplane::Plane;
+use crate::fault::Fault;
+use crate::status::server::Bound;
+use crate::{logging, netns, privilege, status};
+
+/// How often we look whether a worker has died.
+const WATCH: Duration = Duration::from_millis(100);
+
+/// Runs the node until SIGTERM or SIGINT.
+pub(crate) fn run(config: Config) -> Result<(), Fault> {
+    // Whatever we create (the status socket first of all) is for our user alone.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    logging::init(&config.log);
+    for line in config.warnings() {
+        tracing::warn!("{line}");
+    }
+    privilege::check(&config)?;
+
+    // Signals are caught from here on, so that one sent during the start also takes everything down in order.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Fault::Other(format!("cannot start the control side: {e}")))?;
+    let (terminate, interrupt) = {
+        let _inside = runtime.enter();
+        let catch = |kind| signal(kind).map_err(|e| Fault::Other(format!("cannot catch signals: {e}")));
+        (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?)
+    };
+
+    let started = Instant::now();
+    let socket = Bound::bind(&config.node.socket_path())?;
+    let for_plane = config.clone();
+    let plane = netns::inside(config.dataplane.netns.as_deref(), move || Plane::start(&for_plane))?;
+    let facts = &plane.facts;
+    tracing::info!(
+        node = config.node.name,
+        mode = facts.mode,
+        fallback = facts.fallback,
+        interface = config.dataplane.interface,
+        queues = plane.queues,
+        workers = plane.workers.len(),
+        memory = facts.memory,
+        listen = ?config.sip.listen,
+        "up after {} ms",
+        started.elapsed().as_millis()
+    );
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let result =
+        LocalSet::new().block_on(&runtime, serve(&config, plane, socket, started, terminate, interrupt));
+    tracing::info!("down");
+    result
+}
+
+/// Everything until the signal, and the way down.
+async fn serve(
+    config: &Config,
+    mut plane: Plane,
+    mut socket: Bound,
+    started: Instant,
+    mut terminate: Signal,
+    mut interrupt: Signal,
+) -> Result<(), Fault> {
+    if let Some(log) = plane.program.as_mut().and_then(Program::packet_log) {
+        tokio::task::spawn_local(async move {
+            let Err(error) = log.forward().await;
+            tracing::warn!(%error, "the XDP program's log cannot be read");
+        });
+    }
+    let view = Rc::new(status::view::View::new(config, plane, started));
+    let result = tokio::select! {
+        _ = terminate.recv() => {
+            tracing::info!("SIGTERM");
+            Ok(())
+        }
+        _ = interrupt.recv() => {
+            tracing::info!("SIGINT");
+            Ok(())
+        }
+        worker = dead_worker(&view) => {
+            Err(Fault::Other(format!("worker {worker} died; its panic is in the log above")))
+        }
+        served = socket.serve(|| {
+            let view = Rc::clone(&view);
+            async move { view.status().await }
+        }) => {
+            Err(Fault::Other(format!("the status socket ended: {served:?}")))
+        }
+    };
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    view.stop();
+    result
+}
+
+async fn dead_worker(view: &status::view::View) -> usize {
+    loop {
+        if let Some(worker) = view.dead_worker() {
+            return worker;
+        }
+        tokio::time::sleep(WATCH).await;
+    }
+}

@@ -1,0 +1,143 @@
+//! The shape of a status report. The same types write it in the node and read it in the client.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Counter name to value.
+pub(crate) type Counts = BTreeMap<String, u64>;
+
+/// Everything a node says about itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Status {
+    /// Who and since when.
+    pub node: Node,
+    /// XDP, queues and rings.
+    pub dataplane: Dataplane,
+    /// One for each worker thread.
+    pub workers: Vec<Worker>,
+    /// The engines' events, summed over workers.
+    pub sip: Sip,
+    /// SIP messages by path, summed over workers.
+    pub totals: Totals,
+    /// The location table.
+    pub registrations: Registrations,
+    /// Calls as a stateless proxy can see them.
+    pub calls: Calls,
+}
+
+/// Who and since when.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Node {
+    /// `node.name`
+    pub name: String,
+    /// Of the program.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// Seconds since the start.
+    pub uptime_s: u64,
+    /// `up`, or `stopping`.
+    pub state: String,
+    /// `sip.listen`
+    pub listen: Vec<String>,
+}
+
+/// XDP, queues and rings.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Dataplane {
+    /// What is in force: `zero-copy`, `copy`, `generic` or `off`.
+    pub mode: String,
+    /// What the configuration asked for.
+    pub wanted: String,
+    /// Why it is not the best one, where it is not.
+    pub fallback: Option<String>,
+    /// The device; none with mode `off`.
+    pub interface: Option<String>,
+    /// Its index.
+    pub ifindex: Option<u32>,
+    /// Its driver.
+    pub driver: Option<String>,
+    /// Its network namespace; none for the process's own.
+    pub netns: Option<String>,
+    /// Whether our program is on the device.
+    pub xdp_attached: bool,
+    /// What the memory of the frames is made of.
+    pub memory: Option<String>,
+    /// The XDP program's verdict counters, summed over CPUs.
+    pub xdp: Counts,
+    /// One for each queue we serve.
+    pub queues: Vec<Queue>,
+}
+
+/// One receive queue and its socket.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Queue {
+    /// Number on the device.
+    pub queue: u32,
+    /// The worker that serves it.
+    pub worker: usize,
+    /// How its socket is bound.
+    pub mode: String,
+    /// Ring traffic as the socket counts it.
+    pub counters: Counts,
+    /// The kernel's XDP_STATISTICS.
+    pub statistics: Counts,
+    /// Where the frames are; the parts sum up to `total`.
+    pub balance: Counts,
+}
+
+/// One worker thread.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Worker {
+    /// From 0.
+    pub id: usize,
+    /// The CPU it is pinned to.
+    pub cpu: Option<usize>,
+    /// False when it did not answer in time: what is shown is old.
+    pub answering: bool,
+    /// What it counted.
+    pub counters: Counts,
+    /// What its kernel sockets counted, and what the kernel dropped before them.
+    pub kernel: Counts,
+}
+
+/// The engines' events.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Sip {
+    /// Event name to count, summed over workers.
+    pub counters: Counts,
+}
+
+/// SIP messages by path.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Totals {
+    /// Came out of an AF_XDP ring.
+    pub sip_in_xsk: u64,
+    /// Came from the kernel's UDP socket.
+    pub sip_in_kernel: u64,
+    /// Left by an AF_XDP ring.
+    pub sip_out_xsk: u64,
+    /// Left by the kernel's UDP socket.
+    pub sip_out_kernel: u64,
+}
+
+/// The location table.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Registrations {
+    /// Addresses-of-record with at least one binding.
+    pub aors: u64,
+    /// Contacts bound.
+    pub bindings: u64,
+}
+
+/// Calls as a stateless proxy can see them: messages of calls, not calls.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Calls {
+    /// INVITE requests forwarded, retransmissions and re-INVITEs included.
+    pub invites: u64,
+    /// 2xx responses to INVITE forwarded.
+    pub answered: u64,
+    /// BYE requests forwarded.
+    pub byes: u64,
+}

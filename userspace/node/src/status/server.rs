@@ -1,0 +1,134 @@
+//! The answering side: the Unix socket, its ownership, and a bound on how many may ask at once.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+use crate::fault::Fault;
+use crate::status::model::Status;
+
+/// Askers served at once; more wait in the listen queue.
+const AT_ONCE: usize = 8;
+/// An asker that does not read for so long is left.
+const WRITE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The socket's file; removed when dropped.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    path: PathBuf,
+    listener: Option<std::os::unix::net::UnixListener>,
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl Bound {
+    /// Takes the socket's path: makes the directory (0700) where it is missing, clears away what a killed node left,
+    /// refuses when a node lives there.
+    pub(crate) fn bind(path: &Path) -> Result<Bound, Fault> {
+        let fault = |problem: String| Fault::StatusSocket { path: path.into(), problem };
+        if let Some(dir) = path.parent()
+            && !dir.as_os_str().is_empty()
+            && !dir.exists()
+        {
+            std::fs::create_dir_all(dir)
+                .and_then(|()| std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)))
+                .map_err(|e| {
+                    fault(format!("cannot make its directory: {e}; set node.socket to a path you own"))
+                })?;
+        }
+        match std::os::unix::net::UnixStream::connect(path) {
+            Ok(_) => {
+                return Err(fault(
+                    "a node of this name runs already; stop it, or give this one another node.name".into(),
+                ));
+            }
+            Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+                std::fs::remove_file(path)
+                    .map_err(|e| fault(format!("cannot remove what a dead node left: {e}")))?;
+            }
+            Err(_) => {}
+        }
+        let listener = std::os::unix::net::UnixListener::bind(path)
+            .map_err(|e| fault(format!("cannot bind: {e}; set node.socket to a path you own")))?;
+        let bound = Bound { path: path.into(), listener: Some(listener) };
+        // The process's umask makes the file 0600 from its first moment (see `run`); this is for a directory of others.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+            .map_err(|e| fault(format!("cannot make it private: {e}")))?;
+        Ok(bound)
+    }
+
+    /// Serves for ever. `status` makes one report.
+    pub(crate) async fn serve<F, S>(&mut self, status: S) -> io::Result<()>
+    where
+        S: Fn() -> F,
+        F: Future<Output = Status> + 'static,
+    {
+        let Some(listener) = self.listener.take() else { return Err(io::Error::other("served twice")) };
+        listener.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(listener)?;
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of file descriptors, most likely: an operator can wait, the calls must not notice.
+                    tracing::warn!(%error, "status socket");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let report = status();
+            tokio::task::spawn_local(async move {
+                answer(stream, &report.await).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+async fn answer(mut stream: UnixStream, status: &Status) {
+    let Ok(mut text) = serde_json::to_vec(status) else { return };
+    text.push(b'\n');
+    // An asker who went away is his own business.
+    let _ = tokio::time::timeout(WRITE_PATIENCE, stream.write_all(&text)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_and_gone_afterwards_and_dead_ones_cleared() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("run/node.sock");
+        let bound = Bound::bind(&path).expect("binds");
+        assert_eq!(std::fs::metadata(&path).map(|m| m.permissions().mode() & 0o777).ok(), Some(0o600));
+        assert_eq!(
+            std::fs::metadata(dir.path().join("run")).map(|m| m.permissions().mode() & 0o777).ok(),
+            Some(0o700)
+        );
+
+        let fault = Bound::bind(&path).expect_err("a node lives there");
+        assert_eq!(fault.code(), 6);
+        assert!(fault.to_string().contains("runs already"), "{fault}");
+
+        drop(bound);
+        assert!(!path.exists());
+
+        // What `kill -9` leaves: the file without a listener.
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("binds"));
+        assert!(path.exists());
+        Bound::bind(&path).expect("clears it away");
+    }
+}

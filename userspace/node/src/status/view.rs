@@ -1,0 +1,145 @@
+//! Making a report: asks every worker's desk, the XDP program's counters and the location table.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use strowger_engine::{Counters, Event};
+
+use crate::config::Config;
+use crate::dataplane::Plane;
+use crate::status::model::{
+    Calls, Counts, Dataplane, Node, Queue, Registrations, Sip, Status, Totals, Worker,
+};
+use crate::worker::{Count, Counts as WorkerCounts};
+
+/// A worker looks at its desk at least every 20 ms; one that needs longer than this is called stuck.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// What the control side holds of the running node.
+pub(crate) struct View {
+    config: Config,
+    /// None once stopped. Borrowed mutably only by [`View::stop`], when nothing else runs any more.
+    plane: RefCell<Option<Plane>>,
+    started: Instant,
+}
+
+impl View {
+    /// Takes the data plane over.
+    pub(crate) fn new(config: &Config, plane: Plane, started: Instant) -> View {
+        View { config: config.clone(), plane: RefCell::new(Some(plane)), started }
+    }
+
+    /// The worker that ended unasked.
+    pub(crate) fn dead_worker(&self) -> Option<usize> {
+        self.plane.borrow().as_ref().and_then(Plane::dead_worker)
+    }
+
+    /// Detaches, lets the workers finish, lets go of everything.
+    pub(crate) fn stop(&self) {
+        let plane = self.plane.borrow_mut().take();
+        if let Some(plane) = plane {
+            plane.stop();
+        }
+    }
+
+    /// One report. All workers are asked at once, so a stuck one costs [`PATIENCE`] and not more.
+    pub(crate) async fn status(&self) -> Status {
+        let desks: Vec<_> = match self.plane.borrow().as_ref() {
+            Some(plane) => plane.workers.iter().map(|w| (w.id, w.cpu, w.desk.clone())).collect(),
+            None => Vec::new(),
+        };
+        let answers = futures_util::future::join_all(desks.iter().map(|(id, cpu, desk)| async {
+            let (report, answering) = desk.ask(PATIENCE).await;
+            (*id, *cpu, report, answering)
+        }))
+        .await;
+
+        let mut workers = Vec::with_capacity(answers.len());
+        let mut queues = Vec::new();
+        let mut events = Counters::new();
+        let mut sums = WorkerCounts::new();
+        for (id, cpu, report, answering) in answers {
+            let (mut counters, mut kernel) = (Counts::new(), Counts::new());
+            if let Some(report) = report {
+                counters = named(report.counts.iter().map(|(c, n)| (c.name(), n)));
+                kernel = named(report.kernel);
+                sums.merge(&report.counts);
+                events.merge(&report.events);
+                for queue in report.queues {
+                    queues.push(Queue {
+                        queue: queue.number,
+                        worker: id,
+                        mode: queue.mode.to_owned(),
+                        counters: named(queue.counters),
+                        statistics: named(queue.statistics),
+                        balance: named(queue.balance),
+                    });
+                }
+            }
+            workers.push(Worker { id, cpu, answering, counters, kernel });
+        }
+        queues.sort_by_key(|q| q.queue);
+        self.assemble(workers, queues, &events, &sums)
+    }
+
+    fn assemble(
+        &self,
+        workers: Vec<Worker>,
+        queues: Vec<Queue>,
+        events: &Counters,
+        sums: &WorkerCounts,
+    ) -> Status {
+        let plane = self.plane.borrow();
+        let facts = plane.as_ref().map(|p| &p.facts);
+        let device = facts.and_then(|f| f.device.as_ref());
+        let program = plane.as_ref().and_then(|p| p.program.as_ref());
+        let location = plane.as_ref().map(|p| &p.location);
+        Status {
+            node: Node {
+                name: self.config.node.name.clone(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                uptime_s: self.started.elapsed().as_secs(),
+                state: if plane.is_some() { "up" } else { "stopping" }.to_owned(),
+                listen: self.config.sip.listen.iter().map(ToString::to_string).collect(),
+            },
+            dataplane: Dataplane {
+                mode: facts.map_or("off", |f| f.mode).to_owned(),
+                wanted: self.config.dataplane.mode.to_string(),
+                fallback: facts.and_then(|f| f.fallback.clone()),
+                interface: device.map(|d| d.name.clone()),
+                ifindex: device.map(|d| d.index),
+                driver: device.map(|d| d.driver.clone()),
+                netns: self.config.dataplane.netns.clone(),
+                xdp_attached: program.is_some_and(strowger_xdp::Program::is_attached),
+                memory: facts.and_then(|f| f.memory.clone()),
+                xdp: program.and_then(|p| p.counters().ok()).map_or_else(BTreeMap::new, |counts| {
+                    named(strowger_xdp::Counter::ALL.iter().map(|c| c.name()).zip(counts))
+                }),
+                queues,
+            },
+            workers,
+            sip: Sip { counters: named(events.iter().map(|(e, n)| (e.name(), n))) },
+            totals: Totals {
+                sip_in_xsk: sums.of(Count::RxXsk),
+                sip_in_kernel: sums.of(Count::RxKernel),
+                sip_out_xsk: sums.of(Count::TxXsk),
+                sip_out_kernel: sums.of(Count::TxKernel),
+            },
+            registrations: Registrations {
+                aors: location.map_or(0, |l| l.aors() as u64),
+                bindings: location.map_or(0, |l| l.bindings() as u64),
+            },
+            calls: Calls {
+                invites: events.of(Event::RequestInvite),
+                answered: events.of(Event::CallAnswered),
+                byes: events.of(Event::CallEnded),
+            },
+        }
+    }
+}
+
+fn named(counts: impl IntoIterator<Item = (&'static str, u64)>) -> Counts {
+    counts.into_iter().map(|(name, n)| (name.to_owned(), n)).collect()
+}
