@@ -382,7 +382,7 @@ fn load_fault(error: LoadError) -> Fault {
     match error {
         LoadError::Privilege { operation, .. } => Fault::Privilege {
             what: operation.to_owned(),
-            missing: "CAP_BPF CAP_NET_ADMIN CAP_NET_RAW".to_owned(),
+            missing: "CAP_BPF CAP_PERFMON CAP_NET_ADMIN CAP_NET_RAW".to_owned(),
         },
         other => Fault::Unsupported(other.to_string()),
     }

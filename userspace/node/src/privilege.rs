@@ -15,6 +15,8 @@ pub(crate) fn needs(config: &Config) -> Vec<Need> {
     let mut needs: Vec<Need> = Vec::new();
     if config.dataplane.mode != Mode::Off {
         needs.push((CapabilitySet::BPF, "CAP_BPF", "loading the XDP program"));
+        // Without it the verifier refuses packet offsets that are not constants.
+        needs.push((CapabilitySet::PERFMON, "CAP_PERFMON", "verifying it"));
         needs.push((CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN", "attaching it to the interface"));
         needs.push((CapabilitySet::NET_RAW, "CAP_NET_RAW", "AF_XDP sockets"));
     }

@@ -69,7 +69,7 @@ impl Configuration {
         text
     }
 
-    /// Writes the file, and its directory when it is missing.
+    /// Writes the file, and its directory when it is missing. The node's store is beside it.
     ///
     /// # Errors
     /// The file system refuses.
@@ -77,7 +77,8 @@ impl Configuration {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory).doing(format!("make {}", directory.display()))?;
         }
-        fs::write(path, self.text()).doing(format!("write {}", path.display()))
+        let store = format!("store:\n  dir: {}\n", path.with_extension("data").display());
+        fs::write(path, self.text() + &store).doing(format!("write {}", path.display()))
     }
 }
 
