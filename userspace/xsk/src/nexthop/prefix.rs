@@ -147,6 +147,19 @@ mod tests {
     }
 
     #[test]
+    fn a_prefix_of_one_address_may_be_the_last_of_another() {
+        let table = [("2001:db8::/64", 64), ("2001:db8::ffff:ffff:ffff:ffff/128", 128), ("::/0", 0)];
+        let ranges = Ranges::build(table.map(|(text, answer)| (prefix(text), answer)).to_vec());
+        for (address, answer) in [
+            ("2001:db8::ffff:ffff:ffff:fffe", 64),
+            ("2001:db8::ffff:ffff:ffff:ffff", 128),
+            ("2001:db8:0:1::", 0),
+        ] {
+            assert_eq!(ranges.longest(address.parse().unwrap()), Some(answer), "{address}");
+        }
+    }
+
+    #[test]
     fn an_empty_table_answers_nothing() {
         let ranges: Ranges<u8> = Ranges::build(Vec::new());
         assert_eq!(ranges.longest("1.2.3.4".parse().unwrap()), None);
@@ -191,8 +204,9 @@ mod tests {
                 .collect();
             let ranges = Ranges::build(table.iter().map(|(&prefix, &answer)| (prefix, answer)).collect());
             let edges = table.keys().flat_map(|prefix| [prefix.address, prefix.last()]);
-            let edges = edges.flat_map(|edge| [edge.wrapping_sub(1 << 96), edge, edge.wrapping_add(1 << 96)]);
             let v6 = asked[0].is_ipv6();
+            let one = if v6 { 1 } else { 1 << 96 };
+            let edges = edges.flat_map(|edge| [edge.wrapping_sub(one), edge, edge.wrapping_add(one)]);
             let edges: Vec<IpAddr> = edges
                 .map(|bits| match v6 {
                     true => IpAddr::V6(Ipv6Addr::from_bits(bits)),

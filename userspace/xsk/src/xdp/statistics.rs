@@ -13,7 +13,7 @@ pub struct Statistics {
     pub rx_ring_full: u64,
     /// Times that the kernel wanted a fill descriptor and found none.
     pub rx_fill_ring_empty_descs: u64,
-    /// Times that the kernel looked for TX descriptors and found none.
+    /// Times that the kernel looked for TX descriptors and found none: the end of every wake-up, so no fault.
     pub tx_ring_empty_descs: u64,
 }
 

@@ -73,7 +73,7 @@ impl Namespace {
         })
     }
 
-    /// A value from `/sys/class/net/DEVICE/FILE`, asked by `ip` since /sys shows the namespace of its mount.
+    /// The device's Ethernet address, asked of `ip` since /sys shows the namespace that it was mounted in.
     pub(crate) fn mac(&self, device: &str) -> [u8; 6] {
         let link = self.ip_output(&format!("-o link show dev {device}"));
         let text = link.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a MAC");
@@ -94,9 +94,11 @@ impl Drop for Namespace {
     }
 }
 
-/// A veth pair between two namespaces, both ends up; checksums are computed, not left to the "hardware".
+/// A veth pair of one queue between two namespaces, both ends up.
 pub(crate) fn veth(one: (&Namespace, &str, &str), two: (&Namespace, &str, &str)) {
-    one.0.ip(&format!("link add {} type veth peer name {} netns {}", one.1, two.1, two.0.name()));
+    let queues = "numtxqueues 1 numrxqueues 1";
+    let (near, far, place) = (one.1, two.1, two.0.name());
+    one.0.ip(&format!("link add {near} {queues} type veth peer name {far} {queues} netns {place}"));
     for (namespace, device, address) in [one, two] {
         // nodad: an IPv6 address is usable at once.
         let nodad = if address.contains(':') { "nodad" } else { "" };
