@@ -7,6 +7,32 @@
 //! The way of a request: `engine` parses, `request` reads what decides, `proxy` validates and finds the next hop,
 //! `registrar` serves REGISTER, `refusal` and `answer` say no and yes. The way of a response: `response`. What makes
 //! it stateless is in `branch` and `route`: all that must be remembered travels in the message, under a MAC.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use strowger_engine::{Config, Engine, Flow, Location, Time, Verdict};
+//! use strowger_sip::Buffer;
+//!
+//! let config = Config {
+//!     listen: vec!["192.0.2.1:5060".parse()?],
+//!     domains: vec!["example.net".into()],
+//!     secret: [7; 32], // random in earnest
+//!     ..Config::default()
+//! };
+//! let location = Arc::new(Location::new(&config)?);
+//! let mut engine = Engine::new(Arc::new(config), location)?;
+//!
+//! let options = b"OPTIONS sip:example.net SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.7;branch=z9hG4bK1\r\n\
+//!     From: <sip:a@example.net>;tag=1\r\nTo: <sip:example.net>\r\nCall-ID: c\r\nCSeq: 1 OPTIONS\r\n\r\n";
+//! let mut memory = [0; 2048]; // the message, with room around it
+//! memory[512..512 + options.len()].copy_from_slice(options);
+//! let mut buffer = Buffer::new(&mut memory, 512..512 + options.len()).ok_or("out of bounds")?;
+//!
+//! let flow = Flow { local: "192.0.2.1:5060".parse()?, remote: "192.0.2.7:5060".parse()? };
+//! assert_eq!(engine.handle(Time::START, flow, &mut buffer), Verdict::Send(flow));
+//! assert!(buffer.message().starts_with(b"SIP/2.0 200 OK\r\n"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
 
 mod answer;

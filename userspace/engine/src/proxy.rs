@@ -172,3 +172,39 @@ impl Forward<'_> {
         plan.mark_via(&headers.via, received, rport)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn next_hops_without_a_name_server() {
+        let site = Site::new(&Config {
+            listen: ["10.0.0.2:5060", "[2001:db8::2]:5060"].map(|a| a.parse().unwrap()).into(),
+            secret: [1; 32],
+            ..Config::default()
+        });
+        for (uri, expected) in [
+            ("sip:a@192.0.2.1", Some("192.0.2.1:5060")),
+            ("sip:192.0.2.1:99;transport=UDP;lr", Some("192.0.2.1:99")),
+            ("sip:a@[2001:db8::9]:7", Some("[2001:db8::9]:7")),
+            ("sip:a@[::ffff:192.0.2.1]", Some("192.0.2.1:5060")),
+            ("sip:a@10.0.0.2:5061", Some("10.0.0.2:5061")),
+            ("sip:a@192.0.2.1;maddr=192.0.2.2", Some("192.0.2.1:5060")),
+            ("sip:a@10.0.0.2", None),
+            ("sip:a@[2001:db8::2]:5060", None),
+            ("sip:a@example.com", None),
+            ("sip:a@192.0.2.1;transport=tcp", None),
+            ("sips:a@192.0.2.1", None),
+            ("tel:+1", None),
+            ("sip:a@0.0.0.0", None),
+            ("sip:a@255.255.255.255", None),
+            ("sip:a@239.1.2.3", None),
+            ("sip:a@[ff02::1]", None),
+        ] {
+            let hop = next_hop(&Uri::parse(uri.as_bytes()).unwrap(), &site);
+            assert_eq!(hop.map(|hop| hop.to_string()).as_deref(), expected, "{uri}");
+        }
+    }
+}

@@ -157,6 +157,12 @@ fn different_transactions_have_different_branches() {
         base.clone().set("Via", &format!("SIP/2.0/UDP {ALICE};branch=z9hG4bK-2")),
         base.clone().set("Via", "SIP/2.0/UDP 10.77.0.11:5062;branch=z9hG4bK-INVITE-1"),
         base.clone().set("Via", "SIP/2.0/UDP 10.77.0.13;branch=z9hG4bK-INVITE-1"),
+        // The same branch from the same place, by hosts that call themselves differently.
+        base.clone().set("Via", "SIP/2.0/UDP 10.0.0.1:5060;rport;branch=z9hG4bK-1"),
+        base.clone().set("Via", "SIP/2.0/UDP 10.0.0.2:5060;rport;branch=z9hG4bK-1"),
+        base.clone().set("Via", "SIP/2.0/UDP 10.0.0.2:5061;rport;branch=z9hG4bK-1"),
+        base.clone().set("Via", "SIP/2.0/UDP one.example.com;rport;branch=z9hG4bK-1"),
+        base.clone().set("Via", "SIP/2.0/UDP two.example.com;rport;branch=z9hG4bK-1"),
         base.clone().set("Call-ID", "call-2@alice"),
         base.clone().set("CSeq", "2 INVITE"),
         base.clone().set("Via", &format!("SIP/2.0/UDP {ALICE};branch=1")),

@@ -275,3 +275,28 @@ fn no_room_to_forward_is_said_and_no_room_at_all_is_counted() {
     let mut buffer = strowger_sip::Buffer::new(&mut memory, 0..tiny.len()).unwrap();
     assert_eq!(pair.engine.handle(pair.now, flow, &mut buffer), Verdict::Drop(Reason::NoRoom));
 }
+
+#[test]
+fn an_engine_needs_a_good_configuration_and_the_table_made_for_it() {
+    use std::sync::Arc;
+    use strowger_engine::{ConfigError, Engine, Location};
+
+    fn between_threads<T: Send>() {}
+    fn shared<T: Send + Sync>() {}
+    between_threads::<Engine>();
+    shared::<Location>();
+
+    let make = |config: Config, table: &Config| {
+        Engine::new(Arc::new(config), Arc::new(Location::new(table).unwrap())).map(|_| ())
+    };
+    assert_eq!(make(config(), &config()), Ok(()));
+    let other_limits = Config { record_route: false, ..config() };
+    assert_eq!(make(other_limits, &config()), Ok(()));
+    assert_eq!(make(Config { secret: [1; 32], ..config() }, &config()), Err(ConfigError::Location));
+    assert_eq!(
+        make(Config { domains: vec!["example.org".into()], ..config() }, &config()),
+        Err(ConfigError::Location)
+    );
+    assert_eq!(make(Config { listen: vec![], ..config() }, &config()), Err(ConfigError::NoListen));
+    assert_eq!(Location::new(&Config { secret: [0; 32], ..config() }).map(|_| ()), Err(ConfigError::Secret));
+}

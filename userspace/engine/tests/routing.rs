@@ -277,6 +277,24 @@ fn a_call_from_ipv4_to_ipv6_and_back() {
 }
 
 #[test]
+fn a_dialog_leaves_from_the_address_it_came_in_by() {
+    let mut pair = Pair::new(two_sided());
+    let second = "10.77.0.2:5080";
+    pair.register("carol", &format!("<sip:carol@{CAROL}>"));
+    let invite = request("INVITE", "sip:carol@example.net");
+    let at_carol = pair.pass_to(ALICE, second, &invite.bytes()).to(CAROL);
+    let bye = request("BYE", &format!("sip:alice@{ALICE}"))
+        .set("Via", &format!("SIP/2.0/UDP {CAROL};branch=z9hG4bK-c1"))
+        .set("From", "<sip:carol@example.net>;tag=c")
+        .set("To", at_carol.get("From"));
+    let bye = at_carol.all("Record-Route").iter().fold(bye, |text, route| text.add("Route", route));
+    let pair::Out::Sent { local, remote, .. } = pair.pass_to(CAROL, V6, &bye.bytes()) else {
+        panic!("dropped")
+    };
+    assert_eq!((local.to_string().as_str(), remote.to_string().as_str()), (second, ALICE));
+}
+
+#[test]
 fn ipv6_all_the_way() {
     let mut pair = Pair::new(two_sided());
     let dora = "[2001:db8::88]:5060";
