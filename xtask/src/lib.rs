@@ -5,6 +5,7 @@
 //! Nothing here is linked into the node.
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod build_and_load;
 pub mod ci;
 pub mod ebpf;
@@ -63,6 +64,8 @@ enum Verb {
     Ci(ci::Args),
     /// Fuzz the SIP message.
     Fuzz(fuzz::Args),
+    /// Measure, beside the peers.
+    Bench(bench::Args),
 }
 
 impl Xtask {
@@ -78,6 +81,7 @@ impl Xtask {
             Verb::Ci(args) => ci::run(&args),
             Verb::BuildEbpf(args) => ebpf::run(&args),
             Verb::Fuzz(args) => fuzz::run(&args),
+            Verb::Bench(args) => bench::run(&args),
         }
     }
 }
