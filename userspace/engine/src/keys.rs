@@ -7,7 +7,7 @@
 use core::hash::Hasher;
 
 use siphasher::sip::SipHasher24;
-use siphasher::sip128::{Hasher128, SipHasher24 as SipHasher24x128};
+use siphasher::sip128::SipHasher24 as SipHasher24x128;
 
 /// The key of one purpose.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,9 +69,8 @@ impl Prf<SipHasher24> {
         Self { hasher: SipHasher24::new_with_key(&key.0), block: [0; BLOCK], len: 0 }
     }
 
-    pub(crate) fn finish(mut self) -> u64 {
-        self.flush();
-        self.hasher.finish()
+    pub(crate) fn finish(self) -> u64 {
+        self.hasher.hash(self.gathered())
     }
 }
 
@@ -80,13 +79,17 @@ impl Prf<SipHasher24x128> {
         Self { hasher: SipHasher24x128::new_with_key(&key.0), block: [0; BLOCK], len: 0 }
     }
 
-    pub(crate) fn finish128(mut self) -> u128 {
-        self.flush();
-        self.hasher.finish128().as_u128()
+    pub(crate) fn finish128(self) -> u128 {
+        self.hasher.hash(self.gathered()).as_u128()
     }
 }
 
 impl<H: Hasher> Prf<H> {
+    /// What is not in the hash yet.
+    fn gathered(&self) -> &[u8] {
+        self.block.get(..self.len).unwrap_or_default()
+    }
+
     fn flush(&mut self) {
         self.hasher.write(self.block.get(..self.len).unwrap_or_default());
         self.len = 0;
@@ -152,25 +155,30 @@ pub(crate) fn write_base32(mut n: u64, out: &mut [u8]) {
     }
 }
 
+/// Value of each digit in both cases; 32 for what is none.
+const VALUES: [u8; 256] = {
+    let mut values = [32; 256];
+    let mut value = 0;
+    while value < DIGITS.len() {
+        values[DIGITS[value] as usize] = value as u8;
+        values[DIGITS[value].to_ascii_uppercase() as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
+
 /// Reads what [`write_base32`] wrote; `None` on any other byte or on more than 64 bits.
 pub(crate) fn read_base32(digits: &[u8]) -> Option<u64> {
     let mut n: u64 = 0;
+    let mut lost = 0;
+    let mut bad = 0;
     for digit in digits {
-        let value = match digit.to_ascii_lowercase() {
-            d @ b'0'..=b'9' => d - b'0',
-            d @ b'a'..=b'h' => d - b'a' + 10,
-            d @ b'j'..=b'k' => d - b'j' + 18,
-            d @ b'm'..=b'n' => d - b'm' + 20,
-            d @ b'p'..=b't' => d - b'p' + 22,
-            d @ b'v'..=b'z' => d - b'v' + 27,
-            _ => return None,
-        };
-        if n >> 59 != 0 {
-            return None;
-        }
+        let value = VALUES[usize::from(*digit)];
+        bad |= value & 32;
+        lost |= n >> 59;
         n = (n << 5) | u64::from(value);
     }
-    Some(n)
+    (bad == 0 && lost == 0).then_some(n)
 }
 
 /// Whether two MACs are the same, in a time that does not depend on where they differ.

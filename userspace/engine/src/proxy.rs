@@ -5,7 +5,7 @@
 
 use core::net::SocketAddr;
 
-use strowger_sip::{EditError, EditPlan, HeaderName, Method, Scheme, Transport, Uri};
+use strowger_sip::{EditError, EditPlan, HeaderName, Method, Scheme, Transport, Uri, Via};
 
 use crate::branch::{Bound, Branch};
 use crate::keys::Keys;
@@ -73,10 +73,14 @@ pub(crate) fn validate(
 
 /// RFC 5393 section 4.2.2: one of the Vias is ours and has the hash that we would give this request now.
 fn has_looped(request: &Request<'_>, looped: u32, site: &Site) -> bool {
-    request.message.vias().map_while(Result::ok).any(|via| {
+    let ours = |via: &Via<'_>| {
         site.listen_named(&via.host, via.port).is_some()
             && via.branch().and_then(Branch::read).is_some_and(|(branch, _)| branch.looped == looped)
-    })
+    };
+    let (message, top) = (&request.message, &request.headers.via);
+    // What comes from a phone has one Via, which has been read.
+    let alone = message.single(HeaderName::Via).is_ok_and(|line| line == Some(top.as_bytes()));
+    ours(top) || (!alone && message.vias().skip(1).map_while(Result::ok).any(|via| ours(&via)))
 }
 
 /// The address a URI leads to without asking a name server (RFC 3263 section 4: an IP address, by the transport that
