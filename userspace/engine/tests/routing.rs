@@ -104,6 +104,15 @@ fn strict_routers_before_and_after_us() {
     assert_eq!((sent.request_uri(), sent.all("Route")), (target, vec!["<sip:192.0.2.8;lr>"]));
     // Our URI without any Route: there is nowhere to go, and a BYE is nothing we serve.
     assert_eq!(d.pair.pass(ALICE, &d.request("BYE", &ours, &[])).to(ALICE).code(), 405);
+    // The same when the last Route is ours again.
+    for routes in [vec![rr.as_str()], vec![&rr, &rr], vec!["<sip:192.0.2.8;lr>", &rr]] {
+        let out = d.pair.pass(ALICE, &d.request("BYE", &ours, &routes));
+        if routes.len() == 2 && routes[0] != rr {
+            assert_eq!(out.to("192.0.2.8:5060").request_uri(), ours);
+        } else {
+            assert_eq!(out.to(ALICE).code(), 405, "{routes:?}");
+        }
+    }
     // The real target of a strict router's request is not believed without the token either.
     let text = d.request("BYE", &ours, &[&angle]).set("Call-ID", "another");
     assert_eq!(d.pair.pass(ALICE, &text).to(ALICE).code(), 403);
