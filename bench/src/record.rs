@@ -56,3 +56,53 @@ fn from(report: &Report) -> Record {
             .collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Machine;
+    use crate::report::{Method, Row};
+    use crate::sip::workload;
+
+    #[test]
+    fn counts_are_kept_but_not_those_of_files_outside_the_tree() {
+        let row = |workload: &str, instructions| Row {
+            workload: workload.into(),
+            candidate: "strowger".into(),
+            refused: None,
+            median_ns: Some(1.0),
+            p10_ns: None,
+            p90_ns: None,
+            min_ns: None,
+            max_ns: None,
+            instructions,
+            allocations: None,
+            allocated_bytes: None,
+        };
+        let report = Report {
+            suite: "sip",
+            machine: Machine::here(),
+            versions: BTreeMap::from([("valgrind", "3.19.0".to_owned())]),
+            method: Method {
+                rounds: 1,
+                batch_us: 1,
+                copies: 1,
+                clock_ns: 0.0,
+                repeated: 0,
+                disturbed: 0,
+                stolen_s: 0.0,
+                uncounted: None,
+            },
+            rows: vec![
+                row(workload::PARSE_BYE, Some(1234.56)),
+                row(workload::PARSE_CORPUS, Some(9.0)),
+                row(workload::FORWARD, None),
+            ],
+            targets: Vec::new(),
+        };
+        let record = from(&report);
+        assert_eq!(record.instructions, BTreeMap::from([("parse BYE / strowger".to_owned(), 1234.6)]));
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+    }
+}

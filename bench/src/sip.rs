@@ -41,6 +41,9 @@ pub fn entries() -> Vec<Entry> {
     entries.extend(parse::entries(workload::PARSE_ANSWER, &messages::answer()));
     entries.extend(parse::entries(workload::PARSE_BYE, &messages::bye()));
     entries.extend(parse::entries(workload::PARSE_TORTURE, &messages::torture()));
+    if let Some(samples) = messages::corpus() {
+        entries.extend(parse::found_entries(workload::PARSE_CORPUS, samples));
+    }
     entries.extend(edit::entries(workload::FORWARD, Work::Forward, &messages::plain_invite()));
     entries.extend(edit::entries(workload::STRIP_VIA, Work::StripVia, &messages::answer()));
     entries.extend(edit::entries(workload::REPLY_200, Work::Reply(200), &messages::invite()));

@@ -5,6 +5,7 @@
 //! All values come from a fixed seed: every run measures the same octets.
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use super::facts::{Facts, Field, UDP};
 
@@ -401,6 +402,18 @@ pub fn torture() -> Vec<Sample> {
             .without(Field::ViaRport);
         (bytes, facts)
     })
+}
+
+/// The largest message of the RFCs' torture corpora, where they lie beside the tree; they are not part of it. It is one
+/// message [`COPIES`] times over, so the predictors do learn it. What it says is for the caller to find out.
+#[must_use]
+pub fn corpus() -> Option<Vec<Sample>> {
+    let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
+    let files = ["rfc4475", "rfc5118"].iter().filter_map(|name| std::fs::read_dir(corpora.join(name)).ok());
+    let messages = files.flatten().filter_map(|file| std::fs::read(file.ok()?.path()).ok());
+    let bytes = messages.max_by_key(Vec::len)?;
+    let change = Change::new(&mut Dice(6));
+    Some(vec![Sample { bytes, facts: Facts::default(), change }; COPIES])
 }
 
 #[cfg(test)]

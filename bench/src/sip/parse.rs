@@ -7,8 +7,7 @@ use super::messages::Sample;
 use super::peers::{self, name};
 use crate::case::{Case, Entry, Refusal};
 
-/// All candidates on one kind of message. `exact` says that the facts are complete, so that each candidate is held to
-/// them; without it (the torture message of the corpus) only to what Strowger reads.
+/// All candidates on one kind of message.
 #[must_use]
 pub fn entries(workload: &'static str, samples: &[Sample]) -> Vec<Entry> {
     let entry = |candidate, case| Entry { workload, candidate, case };
@@ -26,6 +25,16 @@ pub fn entries(workload: &'static str, samples: &[Sample]) -> Vec<Entry> {
             peers::httparse::Http::new(samples).map(|http| Box::new(http) as Box<dyn Case>),
         ),
     ]
+}
+
+/// All candidates on a message that we have not written ourselves: they are held to what Strowger reads in it.
+#[must_use]
+pub fn found_entries(workload: &'static str, mut samples: Vec<Sample>) -> Vec<Entry> {
+    for sample in &mut samples {
+        // When Strowger does not take it, the facts stay empty, and its own entry says why.
+        let _ = peers::strowger::Strowger(strowger_sip::Index::new()).read(&sample.bytes, &mut sample.facts);
+    }
+    entries(workload, &samples)
 }
 
 /// One parser on all copies of one kind.
