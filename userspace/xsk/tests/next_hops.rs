@@ -131,7 +131,8 @@ fn routes_and_links_are_followed_within_100_ms() {
     let device = network.device();
     network.gateway.ip("address add 10.90.1.253/24 dev sw-g1");
     let know_neighbours = || {
-        for (address, last) in [("10.90.1.254", 1), ("10.90.1.253", 2), ("10.90.1.252", 3)] {
+        let ipv4 = [("10.90.1.254", 1), ("10.90.1.253", 2), ("10.90.1.252", 3)];
+        for (address, last) in ipv4.into_iter().chain([("fd90:1::fe", 1), ("fd90:1::fd", 2)]) {
             let lladdr = format!("lladdr 02:00:00:00:00:0{last}");
             network.host.ip(&format!("neigh replace {address} {lladdr} dev sw-h nud permanent"));
         }
@@ -186,7 +187,18 @@ fn routes_and_links_are_followed_within_100_ms() {
     step("address gone, and routes with it", "address del 10.90.1.1/24 dev sw-h", far, &|answer| {
         answer == Err(Miss::NoRoute)
     });
-    // The last address took the neighbours along too.
+    let far6 = "fd90:2::9";
+    know_neighbours();
+    step("IPv6 replaced", "-6 route replace default via fd90:1::fd", far6, &via(2));
+    step("IPv6 more specific", "-6 route add fd90:2::/64 via fd90:1::fe", far6, &via(1));
+    step("IPv6 appended", "-6 route append fd90:2::/64 via fd90:1::fd", far6, &|answer| {
+        answer == Err(Miss::Unusual)
+    });
+    step("IPv6 one of two gone", "-6 route del fd90:2::/64 via fd90:1::fe", far6, &via(2));
+    step("IPv6 replaced again", "-6 route replace fd90:2::/64 via fd90:1::fe mtu 1290", far6, &via(1));
+    step("IPv6 rule", "-6 rule add from fd90:1::1 table 77", far6, &|answer| answer == Err(Miss::Unusual));
+    step("IPv6 rule gone", "-6 rule del from fd90:1::1 table 77", far6, &via(1));
+    // The last address took the IPv4 neighbours along too.
     network.host.ip("address add 10.90.1.1/24 dev sw-h");
     know_neighbours();
     step("default back", "route add default via 10.90.1.254", far, &via(1));

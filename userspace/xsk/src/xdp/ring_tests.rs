@@ -1,5 +1,5 @@
-//! Tests of the rings without a kernel. They use ordinary memory and plain threads only, so they also run under Miri
-//! (`cargo +nightly miri test -p strowger-xsk ring`) and, those that say so, under loom
+//! Tests of the rings without a kernel: ordinary memory and plain threads only, so that Miri can run them too
+//! (`cargo +nightly miri test -p strowger-xsk --lib ring::`), and loom those that say so
 //! (`cargo test -p strowger-xsk --features loom --lib loom`).
 
 use super::fake::ring;
