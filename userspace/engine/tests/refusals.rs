@@ -25,6 +25,12 @@ fn a_table_of_refusals() {
         ("an address that is not ours", invite().uri("sip:bob@192.0.2.1"), 403, "Not Served Here"),
         ("our address, another port", invite().uri("sip:bob@10.77.0.2:5099"), 403, "Not Served Here"),
         ("a Route to elsewhere", invite().add("Route", "<sip:192.0.2.1;lr>"), 403, "Not Served Here"),
+        (
+            "REGISTER with a Route to elsewhere",
+            request("REGISTER", "sip:example.net").add("Route", "<sip:192.0.2.1;lr>"),
+            403,
+            "Not Served Here",
+        ),
         ("REGISTER for elsewhere", request("REGISTER", "sip:example.com"), 403, "Not Served Here"),
         ("sips", invite().uri("sips:bob@example.net"), 416, "Unsupported URI Scheme"),
         ("tel", invite().uri("tel:+15551234"), 416, "Unsupported URI Scheme"),
@@ -106,7 +112,7 @@ fn a_table_of_refusals() {
     assert_eq!(reply.get("Unsupported"), "foo, bar, baz");
     let reply = pair.pass(ALICE, &request("SUBSCRIBE", "sip:example.net")).to(ALICE);
     assert_eq!(reply.get("Allow"), "OPTIONS, REGISTER");
-    assert_eq!(pair.count(Event::RelayRefused), 18);
+    assert_eq!(pair.count(Event::RelayRefused), 21);
 }
 
 #[test]
