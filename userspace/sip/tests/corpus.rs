@@ -3,6 +3,8 @@
 //! The messages themselves are not part of the project. They are read from `$STROWGER_CORPUS`, or from `shared/corpus`
 //! beside the project; without them this test says so and checks nothing. `verdicts.rs` has equivalents of its own.
 
+#![allow(clippy::unwrap_used)] // a test may
+
 use std::path::{Path, PathBuf};
 
 use strowger_sip::verdict::{Verdict, judge};

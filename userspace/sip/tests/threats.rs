@@ -1,6 +1,8 @@
 //! What has broken SIP servers in parsing and editing, one test for each class. The names in the comments are where it
 //! happened.
 
+#![allow(clippy::unwrap_used)] // a test may
+
 mod common;
 
 use common::{ALL, EVERY_VIEW, INVITE, REGISTER, RESPONSE, TORTUOUS, options};
