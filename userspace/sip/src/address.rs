@@ -7,7 +7,8 @@ use crate::class;
 use crate::error::{ValueError, ValueFault};
 use crate::limit;
 use crate::list::Value;
-use crate::param::{self, Params, Span};
+use crate::param::{self, Key, Params, Piece};
+use crate::scan;
 use crate::uri::Uri;
 
 /// `( name-addr / addr-spec ) *( SEMI param )`.
@@ -16,14 +17,14 @@ use crate::uri::Uri;
 /// itself is parsed by [`uri`](Self::uri), since most messages are forwarded without a need for it.
 #[derive(Clone, Copy, Debug)]
 pub struct NameAddr<'a> {
-    /// Display name as it stands: tokens or a quoted string with its quotes; `None` when there is none.
-    pub display: Option<&'a [u8]>,
-    /// Parameters after the address.
-    pub params: Params<'a>,
     text: &'a [u8],
-    offset: usize,
-    uri: Span,
-    tag: Option<Span>,
+    /// Where `text` lies; the pieces count from its start.
+    offset: u16,
+    display: Piece,
+    uri: Piece,
+    tag: Piece,
+    /// Where the parameters begin.
+    params: u16,
 }
 
 impl<'a> NameAddr<'a> {
@@ -37,6 +38,18 @@ impl<'a> NameAddr<'a> {
         crate::list::single(text)
     }
 
+    /// Display name as it stands: tokens or a quoted string with its quotes; `None` when there is none.
+    #[must_use]
+    pub fn display(&self) -> Option<&'a [u8]> {
+        self.display.of(self.text).map(class::trim)
+    }
+
+    /// The parameters after the address.
+    #[must_use]
+    pub fn params(&self) -> Params<'a> {
+        Params::checked(self.text.get(usize::from(self.params)..).unwrap_or_default())
+    }
+
     /// The value as it stands, from the display name to the last parameter.
     #[must_use]
     pub fn as_bytes(&self) -> &'a [u8] {
@@ -46,19 +59,20 @@ impl<'a> NameAddr<'a> {
     /// Where the value lies in the message (or in the text, when it was parsed on its own).
     #[must_use]
     pub fn range(&self) -> Range<usize> {
-        self.offset..self.offset + self.text.len()
+        let offset = usize::from(self.offset);
+        offset..offset + self.text.len()
     }
 
     /// The URI as it stands, without angle brackets.
     #[must_use]
     pub fn uri_bytes(&self) -> &'a [u8] {
-        self.text.get(self.uri.0..self.uri.1).unwrap_or_default()
+        self.uri.of(self.text).unwrap_or_default()
     }
 
     /// Where the URI lies in the message.
     #[must_use]
     pub fn uri_range(&self) -> Range<usize> {
-        self.offset + self.uri.0..self.offset + self.uri.1
+        self.uri.range(usize::from(self.offset)).unwrap_or_default()
     }
 
     /// The URI, parsed.
@@ -67,7 +81,7 @@ impl<'a> NameAddr<'a> {
     /// See [`Uri::parse`]; the offset counts from where the address's own offsets count.
     pub fn uri(&self) -> Result<Uri<'a>, ValueError> {
         Uri::parse(self.uri_bytes()).map_err(|mut e| {
-            e.at += self.offset + self.uri.0;
+            e.at += self.uri_range().start;
             e
         })
     }
@@ -75,12 +89,7 @@ impl<'a> NameAddr<'a> {
     /// The tag parameter.
     #[must_use]
     pub fn tag(&self) -> Option<&'a [u8]> {
-        self.tag.and_then(|(from, to)| self.text.get(from..to))
-    }
-
-    /// Offset after the last parameter: where one more can be added.
-    pub(crate) fn params_end(&self) -> usize {
-        self.offset + self.text.len()
+        self.tag.of(self.text)
     }
 }
 
@@ -88,60 +97,67 @@ impl<'a> Value<'a> for NameAddr<'a> {
     #[inline]
     fn take(text: &'a [u8], at: usize) -> Result<(NameAddr<'a>, usize), ValueError> {
         let start = class::skip_lws(text, at);
-        let rest = text.get(start..).unwrap_or_default();
         // Where the display name ends, or what stands at its place.
-        let name_end = match rest.first() {
+        let name_end = match text.get(start) {
             None => return Err(ValueError::new(ValueFault::Ended, start)),
-            Some(b'<') => 0,
-            Some(b'"') => param::quoted_end(text, start)? - start,
-            Some(_) => class::span(rest, class::DISPLAY),
+            Some(b'<') => start,
+            Some(b'"') => param::quoted_end(text, start)?,
+            Some(_) => class::run_end(text, start, class::DISPLAY),
         };
-        let open = class::skip_lws(rest, name_end);
-        let (display, uri, after) = if rest.get(open) == Some(&b'<') {
-            let display = Some(class::trim(&rest[..name_end])).filter(|d| !d.is_empty());
-            let inner = &rest[open + 1..];
-            let len = inner.iter().position(|&b| !in_uri(b)).unwrap_or(inner.len());
-            match inner.get(len) {
-                Some(b'>') if len > 0 => {}
-                Some(_) => return Err(ValueError::new(ValueFault::Unexpected, start + open + 1 + len)),
-                None => return Err(ValueError::new(ValueFault::Unterminated, start + open)),
+        let open = class::skip_lws(text, name_end);
+        let (mut display, mut uri, mut tag) = (Piece::default(), Piece::default(), Piece::default());
+        let after = if text.get(open) == Some(&b'<') {
+            if open > start {
+                display.put((start, name_end), start);
             }
-            (display, (open + 1, open + 1 + len), open + len + 2)
+            let end = scan::address_end(text, open + 1);
+            match text.get(end) {
+                Some(b'>') if end > open + 1 => {}
+                Some(_) => return Err(ValueError::new(ValueFault::Unexpected, end)),
+                None => return Err(ValueError::new(ValueFault::Unterminated, open)),
+            }
+            uri.put((open + 1, end), start);
+            end + 1
         } else {
-            let len = rest.iter().position(|&b| !in_uri(b) || b"?,;".contains(&b)).unwrap_or(rest.len());
-            // Without brackets, the parameters belong to the header, and neither "," nor "?" may be in the URI.
-            if len == 0 || rest.get(len) == Some(&b'?') || memchr::memchr(b':', &rest[..len]).is_none() {
-                return Err(ValueError::new(ValueFault::Unexpected, start + name_end.max(len)));
-            }
-            (None, (0, len), len)
+            let end = bare_uri_end(text, start)?;
+            uri.put((start, end), start);
+            end
         };
-        let mut tag = None;
-        let (params, end) = param::take(text, start + after, |name, value| {
-            if name.1 - name.0 == 3
-                && text.get(name.0..name.1).unwrap_or_default().eq_ignore_ascii_case(b"tag")
-            {
-                let (from, to) = value.ok_or(ValueError::new(ValueFault::Ended, name.1))?;
-                if to - from > limit::IDENTIFIER {
-                    return Err(ValueError::new(ValueFault::TooLong, from));
+        let (_, end) = param::take(text, after, |found| {
+            if found.key == Key::Tag {
+                let value = found.value()?;
+                if value.1 - value.0 > limit::IDENTIFIER {
+                    return Err(ValueError::new(ValueFault::TooLong, value.0));
                 }
-                if tag.replace((from - start, to - start)).is_some() {
-                    return Err(ValueError::new(ValueFault::DuplicateParameter, name.0));
-                }
+                tag.put(value, start).ok_or(ValueError::new(ValueFault::DuplicateParameter, found.name.0))?;
             }
             Ok(())
         })?;
         let value = text.get(start..end).unwrap_or_default();
-        Ok((NameAddr { display, params, text: value, offset: start, uri, tag }, end))
+        if end > limit::MESSAGE {
+            return Err(ValueError::new(ValueFault::TooLong, limit::MESSAGE));
+        }
+        let params = (after - start) as u16;
+        Ok((NameAddr { text: value, offset: start as u16, display, uri, tag, params }, end))
     }
 
     fn relocate(&mut self, by: usize) {
-        self.offset += by;
+        // Inside a message nothing is beyond 65,535.
+        self.offset += by as u16;
     }
 }
 
-#[inline(always)]
-fn in_uri(b: u8) -> bool {
-    b > b' ' && b < 0x7f && b != b'<' && b != b'>' && b != b'"'
+/// End of an `addr-spec` without angle brackets. The parameters then belong to the header, and neither `,` nor `?` may
+/// be in the URI.
+#[inline(never)]
+fn bare_uri_end(text: &[u8], start: usize) -> Result<usize, ValueError> {
+    let rest = text.get(start..).unwrap_or_default();
+    let outside = |b: &u8| !class::is(*b, class::ADDRESS) || matches!(b, b'?' | b',' | b';');
+    let len = rest.iter().position(outside).unwrap_or(rest.len());
+    if len == 0 || rest.get(len) == Some(&b'?') || memchr::memchr(b':', &rest[..len]).is_none() {
+        return Err(ValueError::new(ValueFault::Unexpected, start + len));
+    }
+    Ok(start + len)
 }
 
 /// One value of Contact: an address with the parameters of RFC 3261 section 20.10, RFC 5626 and RFC 5627, or `*`.
@@ -185,7 +201,7 @@ impl<'a> ContactAddress<'a> {
     /// `+sip.instance` of RFC 5626 section 4.1, without quotes; usually `<urn:uuid:…>`.
     #[must_use]
     pub fn instance(&self) -> Option<&'a [u8]> {
-        self.address.params.value(b"+sip.instance")
+        self.address.params().value(b"+sip.instance")
     }
 
     /// Is the URI parameter `ob` there (RFC 5626 section 5.4: the flow is wanted for requests in dialogs)?
@@ -214,7 +230,7 @@ impl<'a> Value<'a> for Contact<'a> {
         }
         let (address, end) = NameAddr::take(text, at)?;
         let mut contact = ContactAddress { address, q: None, expires: None, reg_id: None };
-        for p in address.params {
+        for p in address.params() {
             let value = p.unquoted().unwrap_or_default();
             if p.name.eq_ignore_ascii_case(b"q") {
                 contact.q = Some(qvalue(value).ok_or(ValueError::new(ValueFault::Number, start))?);
@@ -283,7 +299,7 @@ mod tests {
             ("\r\n sip:a@b ; tag=x", None, "sip:a@b", Some("x")),
         ] {
             let address = NameAddr::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"));
-            assert_eq!(address.display, display.map(str::as_bytes), "{text}");
+            assert_eq!(address.display(), display.map(str::as_bytes), "{text}");
             assert_eq!(address.uri_bytes(), uri.as_bytes(), "{text}");
             assert_eq!(address.tag(), tag.map(str::as_bytes), "{text}");
             assert_eq!(&text.as_bytes()[address.uri_range()], uri.as_bytes());

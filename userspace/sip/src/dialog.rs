@@ -187,7 +187,7 @@ impl<'a> SubscriptionState<'a> {
 
 /// Parameters from `at` to the end of the text.
 pub(crate) fn trailing(text: &[u8], at: usize) -> Result<Params<'_>, ValueError> {
-    let (params, end) = param::take(text, at, |_, _| Ok(()))?;
+    let (params, end) = param::take(text, at, |_| Ok(()))?;
     let end = class::skip_lws(text, end);
     if end != text.len() {
         return Err(ValueError::new(ValueFault::Unexpected, end));

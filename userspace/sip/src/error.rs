@@ -20,7 +20,8 @@ pub enum Fault {
     StartLine,
     /// A request line whose method is not a token.
     Method,
-    /// White space inside the Request-URI, or around it beyond the single SP.
+    /// White space, angle brackets, quotes or bytes beyond ASCII in the Request-URI, or white space around it beyond the
+    /// single SP.
     RequestUri,
     /// The Request-URI has more than [`limit::REQUEST_URI`](crate::limit::REQUEST_URI) octets.
     RequestUriTooLong,
@@ -92,7 +93,7 @@ impl fmt::Display for ParseError {
             Fault::TooLarge => "message too large",
             Fault::StartLine => "neither request nor response",
             Fault::Method => "method is not a token",
-            Fault::RequestUri => "white space in the request line",
+            Fault::RequestUri => "bad byte in the request line",
             Fault::RequestUriTooLong => "Request-URI too long",
             Fault::Version => "SIP version not supported",
             Fault::StatusCode => "bad status code",

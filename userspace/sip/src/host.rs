@@ -81,61 +81,57 @@ pub(crate) fn take(text: &[u8], at: usize) -> Result<(Host<'_>, usize), ValueErr
         let address = v6(&inner[..end]).ok_or(ValueError::new(ValueFault::Host, at))?;
         return Ok((Host::V6(address), at + end + 2));
     }
-    let mut all = u8::MAX;
-    let mut len = 0;
-    for &b in rest {
-        if !class::is(b, class::HOSTNAME) {
-            break;
-        }
-        all &= u8::from(class::is(b, class::DIGIT) || b == b'.');
-        len += 1;
+    let fault = ValueError::new(ValueFault::Host, at);
+    // Most hosts are addresses: read as one until a byte says otherwise.
+    if let Some((address, len)) = leading_v4(rest)
+        && !rest.get(len).is_some_and(|&b| class::is(b, class::HOSTNAME))
+    {
+        return Ok((Host::V4(address), at + len));
     }
-    let text = &rest[..len];
-    let host = if len == 0 || len > limit::HOST {
-        None
-    } else if all != 0 {
-        v4(text).map(Host::V4)
-    } else if text[0] == b'.' || text.windows(2).any(|pair| pair == b"..") {
-        None
-    } else {
-        Some(Host::Name(text))
-    };
-    match host {
-        Some(host) => Ok((host, at + len)),
-        None => Err(ValueError::new(ValueFault::Host, at)),
+    let len = class::span(rest, class::HOSTNAME);
+    let text = rest.get(..len).unwrap_or_default();
+    let numeric = text.iter().all(|&b| b.is_ascii_digit() || b == b'.');
+    let empty_label = text.first() == Some(&b'.') || text.windows(2).any(|pair| pair == b"..");
+    if len == 0 || len > limit::HOST || numeric || empty_label {
+        return Err(fault);
     }
+    Ok((Host::Name(text), at + len))
 }
 
 /// `1*3DIGIT` four times, decimal, each up to 255. Leading zeros are decimal too, as the grammar has them.
 #[inline]
 pub(crate) fn v4(text: &[u8]) -> Option<Ipv4Addr> {
+    leading_v4(text).filter(|(_, len)| *len == text.len()).map(|(address, _)| address)
+}
+
+/// The address at the front of `text`, and its length.
+#[inline]
+fn leading_v4(text: &[u8]) -> Option<(Ipv4Addr, usize)> {
     let mut octets = [0u8; 4];
-    let mut filled = 0;
-    let mut digits = 0;
-    let mut value: u16 = 0;
-    for &b in text {
-        if b == b'.' {
-            if digits == 0 || filled == 3 {
+    let mut at = 0;
+    for (i, octet) in octets.iter_mut().enumerate() {
+        if i > 0 {
+            if text.get(at) != Some(&b'.') {
                 return None;
             }
-            octets[filled] = u8::try_from(value).ok()?;
-            filled += 1;
-            digits = 0;
-            value = 0;
-        } else {
-            let digit = b.wrapping_sub(b'0');
-            if digit > 9 || digits == 3 {
-                return None;
-            }
-            value = value * 10 + u16::from(digit);
-            digits += 1;
+            at += 1;
         }
+        let mut value = 0;
+        let mut digits = 0;
+        while let Some(digit) = text.get(at).map(|b| b.wrapping_sub(b'0')).filter(|&d| d <= 9) {
+            if digits == 3 {
+                return None;
+            }
+            value = value * 10 + u32::from(digit);
+            digits += 1;
+            at += 1;
+        }
+        if digits == 0 {
+            return None;
+        }
+        *octet = u8::try_from(value).ok()?;
     }
-    if filled != 3 || digits == 0 {
-        return None;
-    }
-    octets[3] = u8::try_from(value).ok()?;
-    Some(octets.into())
+    Some((octets.into(), at))
 }
 
 /// An IPv6 address without its brackets; zones are not part of the grammar.
@@ -168,10 +164,17 @@ pub(crate) fn address(text: &[u8]) -> Option<IpAddr> {
 /// A port at `at`, after its colon: 1 to 65,535. Zero is in the grammar but no packet can be sent there.
 #[inline]
 pub(crate) fn port(text: &[u8], at: usize) -> Result<(u16, usize), ValueError> {
-    let rest = text.get(at..).unwrap_or_default();
-    let len = class::span(rest, class::DIGIT);
-    match class::decimal(&rest[..len]).map(u16::try_from) {
-        Some(Ok(port)) if port != 0 => Ok((port, at + len)),
+    let mut end = at;
+    let mut value: u32 = 0;
+    while let Some(digit) = text.get(end).map(|b| b.wrapping_sub(b'0')).filter(|&d| d <= 9) {
+        value = value * 10 + u32::from(digit);
+        if value > u32::from(u16::MAX) {
+            break;
+        }
+        end += 1;
+    }
+    match u16::try_from(value) {
+        Ok(port) if port != 0 => Ok((port, end)),
         _ => Err(ValueError::new(ValueFault::Port, at)),
     }
 }

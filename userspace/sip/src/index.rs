@@ -31,8 +31,10 @@ pub struct Index {
     pub(crate) entries: [Entry; limit::HEADER_LINES],
     /// Entry of the first header of each name; holds rubbish unless the name's bit in `present` is set.
     pub(crate) first: [u8; name::COUNT + 1],
-    pub(crate) present: u128,
-    pub(crate) repeated: u128,
+    /// Bit `name` of the pair: the name is there.
+    present: [u64; 2],
+    /// Bit `name` of the pair: the name is there more than once.
+    repeated: [u64; 2],
     pub(crate) count: u16,
     /// First byte of the start line.
     pub(crate) start: u16,
@@ -59,15 +61,30 @@ const ONCE: [HeaderName; 6] = [
     HeaderName::MaxForwards,
 ];
 
-const ONCE_BITS: u128 = {
-    let mut bits = 0;
+const ONCE_BITS: [u64; 2] = {
+    let mut bits = [0; 2];
     let mut i = 0;
     while i < ONCE.len() {
-        bits |= 1 << ONCE[i] as u8;
+        let (word, bit) = place(ONCE[i]);
+        bits[word] |= bit;
         i += 1;
     }
     bits
 };
+
+/// Word and bit of a name in [`Index::present`].
+#[inline(always)]
+const fn place(name: HeaderName) -> (usize, u64) {
+    ((name as usize >> 6) & 1, 1 << (name as usize & 63))
+}
+
+/// What [`Index::read`] counts, kept in registers until it is done.
+#[derive(Default)]
+struct Tally {
+    present: [u64; 2],
+    repeated: [u64; 2],
+    count: usize,
+}
 
 impl Default for Index {
     fn default() -> Self {
@@ -83,8 +100,8 @@ impl Index {
         Self {
             entries: [EMPTY; limit::HEADER_LINES],
             first: [0; name::COUNT + 1],
-            present: 0,
-            repeated: 0,
+            present: [0; 2],
+            repeated: [0; 2],
             count: 0,
             start: 0,
             headers: 0,
@@ -104,13 +121,15 @@ impl Index {
     /// Number of the first entry of that name.
     #[inline]
     pub(crate) fn first(&self, name: HeaderName) -> Option<usize> {
-        (self.present >> name as u8 & 1 != 0).then(|| usize::from(self.first[name as usize]))
+        let (word, bit) = place(name);
+        (self.present[word] & bit != 0).then(|| usize::from(self.first[name as usize]))
     }
 
     /// Is the name there more than once?
     #[inline]
     pub(crate) fn is_repeated(&self, name: HeaderName) -> bool {
-        self.repeated >> name as u8 & 1 != 0
+        let (word, bit) = place(name);
+        self.repeated[word] & bit != 0
     }
 
     /// Reads `bytes`. With `LENIENT`, faults that have a status are passed over: bad lines are left out, the first of
@@ -130,86 +149,18 @@ impl Index {
         if start == bytes.len() {
             return Err((Fault::Empty, start));
         }
-        self.present = 0;
-        self.repeated = 0;
-        self.count = 0;
         self.start = start as u16;
-
-        let mut unit = start; // where the current (possibly folded) line began
-        let mut first_line = true;
-        let mut suspicious = false;
-        let mut carried = 0; // a CR in the last lane of the block before
-        let mut base = start;
-        let empty_line = 'scan: loop {
-            let rest = bytes.get(base..).unwrap_or_default();
-            let masks = match rest.first_chunk::<BLOCK>() {
-                Some(block) => scan::masks(block),
-                None if rest.is_empty() => break 'scan None,
-                None => {
-                    let mut block = [b' '; BLOCK];
-                    block[..rest.len()].copy_from_slice(rest);
-                    scan::masks(&block)
-                }
-            };
-            // Each LF may have one control byte before it, which is shown to be CR below. Any other is looked at again.
-            let odd = masks.control & !(masks.line_feed | masks.line_feed >> 1);
-            suspicious |= carried & !masks.line_feed & 1 != 0;
-            let mut line_feeds = masks.line_feed;
-            while line_feeds != 0 {
-                let lane = line_feeds.trailing_zeros();
-                line_feeds &= line_feeds - 1;
-                let at = base + lane as usize;
-                let Some([b'\r', _, after @ ..]) = bytes.get(at.wrapping_sub(1)..) else {
-                    return Err((Fault::BareLineEnd, at));
-                };
-                let end = at - 1;
-                if end == unit {
-                    suspicious |= odd & ((1 << lane) - 1) != 0;
-                    break 'scan Some(end);
-                }
-                if let Some(b' ' | b'\t') = after.first() {
-                    if first_line {
-                        return Err((Fault::StartLine, at));
-                    }
-                    continue; // folded: the line goes on
-                }
-                if first_line {
-                    first_line = false;
-                    self.headers = (at + 1) as u16;
-                    let line = bytes.get(unit..end).unwrap_or_default();
-                    match start::parse(line, LENIENT) {
-                        Ok(spans) => self.spans = spans,
-                        Err((fault, offset)) => return Err((fault, unit + offset)),
-                    }
-                } else {
-                    match self.add(bytes, unit, end) {
-                        Ok(()) => {}
-                        Err(_) if LENIENT => {}
-                        Err(fault) => return Err((fault, unit)),
-                    }
-                }
-                unit = at + 1;
-            }
-            suspicious |= odd & !(1 << 63) != 0;
-            carried = odd >> 63;
-            base += BLOCK;
-        };
-        let scanned = empty_line.unwrap_or(bytes.len());
-        if suspicious || (empty_line.is_none() && carried != 0) {
-            check_controls(bytes, start, scanned)?;
-        }
+        let headers = self.read_start_line::<LENIENT>(bytes, start)?;
+        self.headers = headers as u16;
+        let empty_line = self.read_header_lines::<LENIENT>(bytes, headers)?;
         let Some(end) = empty_line else {
-            if LENIENT && !first_line {
-                self.headers_end = unit as u16;
-                self.body = bytes.len() as u16;
-                self.end = bytes.len() as u16;
-                return Ok(());
+            if !LENIENT {
+                return Err((Fault::NoEmptyLine, bytes.len()));
             }
-            return Err((if first_line { Fault::StartLine } else { Fault::NoEmptyLine }, bytes.len()));
+            self.body = bytes.len() as u16;
+            self.end = bytes.len() as u16;
+            return Ok(());
         };
-        if first_line {
-            return Err((Fault::StartLine, start));
-        }
         self.headers_end = end as u16;
         let body = end + 2;
         self.body = body as u16;
@@ -217,7 +168,7 @@ impl Index {
         if LENIENT {
             return Ok(());
         }
-        if self.repeated & ONCE_BITS != 0 {
+        if self.repeated[0] & ONCE_BITS[0] != 0 || self.repeated[1] & ONCE_BITS[1] != 0 {
             return Err(self.duplicate());
         }
         if let Some(entry) = self.first(HeaderName::ContentLength).and_then(|i| self.entries.get(i)) {
@@ -233,71 +184,134 @@ impl Index {
         Ok(())
     }
 
-    /// Adds the header line `bytes[line..end]`.
+    /// Reads the line that begins at `start`; returns where the next one begins.
     #[inline(always)]
-    fn add(&mut self, bytes: &[u8], line: usize, end: usize) -> Result<(), Fault> {
-        let text = bytes.get(line..end).unwrap_or_default();
-        let padded;
+    fn read_start_line<const LENIENT: bool>(
+        &mut self,
+        bytes: &[u8],
+        start: usize,
+    ) -> Result<usize, (Fault, usize)> {
+        let text = bytes.get(start..).unwrap_or_default();
+        let line_feed = memchr::memchr(b'\n', text).ok_or((Fault::StartLine, start))?;
+        let Some((line, [b'\r'])) = text.get(..line_feed).and_then(<[u8]>::split_last_chunk::<1>) else {
+            return Err((Fault::BareLineEnd, start + line_feed));
+        };
+        if let Some(b' ' | b'\t') = text.get(line_feed + 1) {
+            return Err((Fault::StartLine, start + line_feed));
+        }
+        self.spans = start::parse(line, LENIENT).map_err(|(fault, at)| (fault, start + at))?;
+        // A request line has been looked at byte by byte, a reason phrase has not.
+        if (LENIENT || self.spans.code != 0)
+            && let Some(at) = line.iter().position(|&b| b.is_ascii_control() && b != b'\t')
+        {
+            return Err((Fault::Control, start + at));
+        }
+        Ok(start + line_feed + 1)
+    }
+
+    /// Reads the lines from `headers` to the empty line; returns where that is, if there is one. What follows the last
+    /// line end without it is left to `headers_end`.
+    #[inline(always)]
+    fn read_header_lines<const LENIENT: bool>(
+        &mut self,
+        bytes: &[u8],
+        headers: usize,
+    ) -> Result<Option<usize>, (Fault, usize)> {
+        let mut tally = Tally::default();
+        let mut unit = headers; // where the current (possibly folded) line began
+        let mut suspicious = false;
+        let mut carried = 0; // a CR in the last lane of the block before
+        let mut base = headers;
+        let empty_line = 'scan: loop {
+            let rest = bytes.get(base..).unwrap_or_default();
+            let masks = match rest.first_chunk::<BLOCK>() {
+                Some(block) => scan::masks(block),
+                None if rest.is_empty() => break 'scan None,
+                None => scan::masks(&padded(rest)),
+            };
+            // Each LF may have one control byte before it, which is shown to be CR below. Any other is looked at again.
+            let odd = masks.control & !(masks.line_feed | masks.line_feed >> 1);
+            suspicious |= carried & !masks.line_feed & 1 != 0;
+            let mut line_feeds = masks.line_feed;
+            while line_feeds != 0 {
+                let lane = line_feeds.trailing_zeros();
+                line_feeds &= line_feeds - 1;
+                let at = base + lane as usize;
+                let end = at - 1; // a header line does not begin before the start line's CRLF
+                if bytes.get(end) != Some(&b'\r') {
+                    return Err((Fault::BareLineEnd, at));
+                }
+                if end == unit {
+                    suspicious |= odd & ((1 << lane) - 1) != 0;
+                    break 'scan Some(end);
+                }
+                if let Some(b' ' | b'\t') = bytes.get(at + 1) {
+                    continue; // folded: the line goes on
+                }
+                match self.add(&mut tally, bytes, unit, end) {
+                    Ok(()) => {}
+                    Err(_) if LENIENT => {}
+                    Err(fault) => return Err((fault, unit)),
+                }
+                unit = at + 1;
+            }
+            suspicious |= odd & !(1 << 63) != 0;
+            carried = odd >> 63;
+            base += BLOCK;
+        };
+        self.present = tally.present;
+        self.repeated = tally.repeated;
+        self.count = tally.count as u16;
+        self.headers_end = unit as u16;
+        if suspicious || (empty_line.is_none() && carried != 0) {
+            check_controls(bytes, headers, empty_line.unwrap_or(bytes.len()))?;
+        }
+        Ok(empty_line)
+    }
+
+    /// Adds the header line `bytes[line..end]`, which is not empty.
+    #[inline(always)]
+    fn add(&mut self, tally: &mut Tally, bytes: &[u8], line: usize, end: usize) -> Result<(), Fault> {
+        let copy;
         let window = match bytes.get(line..).and_then(<[u8]>::first_chunk::<16>) {
             Some(window) => window,
             None => {
-                let mut copy = [0; 16];
-                let head = text.len().min(16);
-                copy[..head].copy_from_slice(&text[..head]);
-                padded = copy;
-                &padded
+                copy = padded(bytes.get(line..end).unwrap_or_default());
+                &copy
             }
         };
-        let mut colon = scan::colon(window);
-        if colon == 16 {
-            let further = text.get(16..).and_then(|t| memchr::memchr(b':', t));
-            colon = 16 + further.ok_or(Fault::HeaderLine)?;
+        let mut len = scan::colon(window);
+        let mut known = HeaderName::recognise(window, len);
+        let mut from = line + len + 1;
+        if known == HeaderName::Other {
+            (known, len, from) = unusual_name(bytes, line, end)?;
         }
-        let (Some(name), Some(value)) = (text.get(..colon), text.get(colon + 1..)) else {
-            return Err(Fault::HeaderLine);
-        };
-        let mut name = name;
-        while let [rest @ .., b' ' | b'\t'] = name {
-            name = rest;
-        }
-        let known = HeaderName::recognise(window, name);
-        if known == HeaderName::Other && !class::is_token(name) {
+        if from > end {
             return Err(Fault::HeaderLine);
         }
-        if name.len() > limit::HEADER_NAME {
-            return Err(Fault::HeaderNameTooLong);
+        // One space after the colon and none at the end is how nearly every line is written.
+        let mut to = end;
+        match (bytes.get(from), bytes.get(from + 1), bytes.get(end - 1)) {
+            (Some(b' '), Some(b'!'..), Some(b'!'..)) if from + 1 < end => from += 1,
+            _ => (from, to) = trim(bytes, from, end),
         }
-        let mut from = line + colon + 1;
-        let mut value = value;
-        while let [b, rest @ ..] = value {
-            if !class::is(*b, class::LWS) {
-                break;
-            }
-            value = rest;
-            from += 1;
-        }
-        while let [rest @ .., b] = value {
-            if !class::is(*b, class::LWS) {
-                break;
-            }
-            value = rest;
-        }
-        let count = usize::from(self.count);
+        let count = tally.count;
         let Some(entry) = self.entries.get_mut(count) else { return Err(Fault::TooManyHeaders) };
         *entry = Entry {
             line: line as u16,
             value: from as u16,
-            value_end: (from + value.len()) as u16,
-            name_len: name.len() as u8,
+            value_end: to as u16,
+            name_len: len as u8,
             name: known,
         };
-        let bit = 1u128 << known as u8;
-        if self.present & bit == 0 {
+        let (word, bit) = place(known);
+        if tally.present[word] & bit == 0 {
+            tally.present[word] |= bit;
             self.first[known as usize] = count as u8;
+        } else {
+            tally.repeated[word] |= bit;
         }
-        self.repeated |= self.present & bit;
-        self.present |= bit;
-        self.count += 1;
+        tally.count = count + 1;
         Ok(())
     }
 
@@ -310,6 +324,49 @@ impl Index {
         }
         (Fault::HeaderLine, usize::from(self.start))
     }
+}
+
+/// `text`, or what of it fits, with spaces after it.
+#[cold]
+fn padded<const N: usize>(text: &[u8]) -> [u8; N] {
+    let mut copy = [b' '; N];
+    let len = text.len().min(N);
+    copy[..len].copy_from_slice(&text[..len]);
+    copy
+}
+
+/// The name of a header line that is not simply known from its first 16 bytes: longer, with white space before the
+/// colon, or unknown. Name, its length, and where the value begins.
+#[inline(never)]
+fn unusual_name(bytes: &[u8], line: usize, end: usize) -> Result<(HeaderName, usize, usize), Fault> {
+    let text = bytes.get(line..end).unwrap_or_default();
+    let colon = memchr::memchr(b':', text).ok_or(Fault::HeaderLine)?;
+    let mut name = &text[..colon];
+    while let [rest @ .., b' ' | b'\t'] = name {
+        name = rest;
+    }
+    let known = HeaderName::from_bytes(name);
+    if known == HeaderName::Other {
+        if !class::is_token(name) {
+            return Err(Fault::HeaderLine);
+        }
+        if name.len() > limit::HEADER_NAME {
+            return Err(Fault::HeaderNameTooLong);
+        }
+    }
+    Ok((known, name.len(), line + colon + 1))
+}
+
+/// `bytes[from..end]` without white space at its ends.
+#[inline(never)]
+fn trim(bytes: &[u8], from: usize, end: usize) -> (usize, usize) {
+    let text = bytes.get(..end).unwrap_or_default();
+    let from = class::skip_lws(text, from);
+    let mut to = end;
+    while to > from && text.get(to - 1).is_some_and(|&b| class::is(b, class::LWS)) {
+        to -= 1;
+    }
+    (from, to)
 }
 
 /// RFC 3261 section 7.5: CRLF before the start line is ignored.

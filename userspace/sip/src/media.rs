@@ -43,7 +43,7 @@ impl<'a> Value<'a> for MediaType<'a> {
         if kind == 0 || text.get(slash) != Some(&b'/') || subtype == 0 {
             return Err(ValueError::new(ValueFault::Unexpected, from));
         }
-        let (params, end) = param::take(text, sub + subtype, |_, _| Ok(()))?;
+        let (params, end) = param::take(text, sub + subtype, |_| Ok(()))?;
         Ok((MediaType { kind: &text[from..from + kind], subtype: &text[sub..sub + subtype], params }, end))
     }
 }

@@ -1,11 +1,9 @@
 //! Header names: one enum for all names of RFC 3261 and of the extensions in use, with their compact forms.
 //!
-//! The header index asks [`HeaderName::recognise`] once for each header line. It is a perfect hash over length and
-//! three bytes, then one compare of 16 bytes (two for longer names); see `LOOKUP`.
+//! The header index asks [`HeaderName::recognise`] once for each header line: the name's first 16 bytes in lower case go
+//! through a perfect hash, and one compare of 16 bytes decides.
 
 use core::fmt;
-
-use crate::class;
 
 macro_rules! header_names {
     ($($variant:ident = $name:literal $(, $compact:literal)? ;)*) => {
@@ -138,76 +136,129 @@ header_names! {
 /// How many names the enum knows, without [`HeaderName::Other`].
 pub(crate) const COUNT: usize = ALL.len();
 
-const _: () = assert!(COUNT < 128, "the index keeps presence in a u128");
+const _: () = assert!(COUNT < 128, "the index keeps presence in 128 bits");
 
-/// The names in lower case, padded to two windows of 16 bytes, and their lengths.
-static LOWER: [([u8; 32], u8); COUNT] = {
-    let mut table = [([0; 32], 0); COUNT];
+/// One spelling of a name, in lower case.
+#[derive(Clone, Copy)]
+struct Spelling {
+    /// The first 16 bytes, zero after the end.
+    head: [u64; 2],
+    /// The bytes after those.
+    tail: &'static [u8],
+    name: HeaderName,
+}
+
+/// The empty name, which is nobody's.
+const NOBODY: Spelling = Spelling { head: [0; 2], tail: b"", name: HeaderName::Other };
+
+/// Keeps the first `len` bytes of a window, little end first.
+static KEEP: [[u64; 2]; 17] = {
+    let mut masks = [[0; 2]; 17];
+    let mut len = 0;
+    while len <= 16 {
+        let bits = if len == 16 { u128::MAX } else { (1 << (8 * len)) - 1 };
+        masks[len] = [bits as u64, (bits >> 64) as u64];
+        len += 1;
+    }
+    masks
+};
+
+/// Lower case for letters; `-` and digits stay.
+const CASE: u64 = 0x2020_2020_2020_2020;
+
+/// The first `len` bytes of the window in lower case, zero after them.
+#[inline(always)]
+fn head(window: &[u8; 16], len: usize) -> [u64; 2] {
+    let bits = u128::from_le_bytes(*window);
+    let [low, high] = KEEP[len.min(16)];
+    [(bits as u64 | CASE) & low, ((bits >> 64) as u64 | CASE) & high]
+}
+
+const SLOTS: usize = 1024;
+/// Found by trial: under this one no two spellings share a slot (asserted below).
+const MULTIPLIER: u64 = 0x0ab7_7988_07fa_22f7;
+
+#[inline(always)]
+const fn slot(head: [u64; 2]) -> usize {
+    ((head[0] ^ head[1].rotate_left(29)).wrapping_mul(MULTIPLIER) >> 54) as usize
+}
+
+const fn spelling(name: &'static str, of: HeaderName) -> Spelling {
+    let name = name.as_bytes();
+    let mut head = [0u8; 16];
+    let mut i = 0;
+    while i < name.len() && i < 16 {
+        head[i] = name[i].to_ascii_lowercase();
+        i += 1;
+    }
+    let bits = u128::from_le_bytes(head);
+    let tail = if name.len() > 16 { name.split_at(16).1 } else { b"" };
+    Spelling { head: [bits as u64, (bits >> 64) as u64], tail, name: of }
+}
+
+const SHORT_COUNT: usize = count(false);
+const LONG_COUNT: usize = count(true);
+
+const fn count(long: bool) -> usize {
+    let mut count = if long { 0 } else { 1 };
     let mut i = 0;
     while i < COUNT {
-        let name = NAMES[i].as_bytes();
-        let mut at = 0;
-        while at < name.len() {
-            table[i].0[at] = name[at].to_ascii_lowercase();
+        if (NAMES[i].len() >= 16) == long {
+            count += 1;
+        }
+        if COMPACT[i].is_some() && !long {
+            count += 1;
+        }
+        i += 1;
+    }
+    count
+}
+
+/// Names of 16 bytes and more. They are rare, and only looked for where the colon is not among a line's first 16 bytes.
+static LONG: [Spelling; LONG_COUNT] = {
+    let mut table = [NOBODY; LONG_COUNT];
+    let mut at = 0;
+    let mut i = 0;
+    while i < COUNT {
+        if NAMES[i].len() >= 16 {
+            table[at] = spelling(NAMES[i], ALL[i]);
             at += 1;
         }
-        table[i].1 = name.len() as u8;
         i += 1;
     }
     table
 };
 
-const SLOTS: usize = 1024;
-const NONE: u8 = u8::MAX;
-/// Found by trial: the least effort multiplier under which no two names share a slot (asserted below).
-const MULTIPLIER: u32 = 0x4da9_8f1d;
-
-/// Slot of a name of `len` bytes (not 0) whose first 16 bytes, in lower case, are `window`.
-#[inline(always)]
-const fn slot(window: &[u8; 16], len: usize) -> usize {
-    let key = len as u32
-        | (window[0] as u32) << 8
-        | (window[(len - 1) & 15] as u32) << 16
-        | (window[(len / 2) & 15] as u32) << 24;
-    (key.wrapping_mul(MULTIPLIER) >> 22) as usize
-}
-
-static LOOKUP: [u8; SLOTS] = {
-    let mut table = [NONE; SLOTS];
+/// All other spellings, full and compact; and in `SLOT_OF` which of them is in each slot (0: nobody).
+static SPELLINGS: [Spelling; SHORT_COUNT] = {
+    let mut table = [NOBODY; SHORT_COUNT];
+    let mut at = 1;
     let mut i = 0;
     while i < COUNT {
-        let (name, len) = &LOWER[i];
-        let mut window = [0; 16];
-        let mut at = 0;
-        while at < 16 {
-            window[at] = name[at];
+        if NAMES[i].len() < 16 {
+            table[at] = spelling(NAMES[i], ALL[i]);
             at += 1;
         }
-        let slot = slot(&window, *len as usize);
-        assert!(table[slot] == NONE, "two header names share a slot: find another multiplier");
+        if let Some(letter) = COMPACT[i] {
+            table[at] = Spelling { head: [letter as u64, 0], tail: b"", name: ALL[i] };
+            at += 1;
+        }
+        i += 1;
+    }
+    table
+};
+
+static SLOT_OF: [u8; SLOTS] = {
+    let mut table = [0; SLOTS];
+    let mut i = 1;
+    while i < SHORT_COUNT {
+        let slot = slot(SPELLINGS[i].head);
+        assert!(table[slot] == 0, "two header names share a slot: find another multiplier");
         table[slot] = i as u8;
         i += 1;
     }
     table
 };
-
-/// Name of each compact form, by letter.
-static LETTERS: [HeaderName; 26] = {
-    let mut table = [HeaderName::Other; 26];
-    let mut i = 0;
-    while i < COUNT {
-        if let Some(letter) = COMPACT[i] {
-            let at = (letter - b'a') as usize;
-            assert!(matches!(table[at], HeaderName::Other), "a compact form is there twice");
-            table[at] = ALL[i];
-        }
-        i += 1;
-    }
-    table
-};
-
-/// Lower case for letters; `-` and digits stay. CR would become `-`, so callers make sure that there is none.
-const CASE: u128 = 0x2020_2020_2020_2020_2020_2020_2020_2020;
 
 impl HeaderName {
     /// Every known name, in the order of the enum.
@@ -232,38 +283,27 @@ impl HeaderName {
             return HeaderName::Other;
         }
         let mut window = [0; 16];
-        let head = text.len().min(16);
-        window[..head].copy_from_slice(&text[..head]);
-        Self::recognise(&window, text)
+        let len = text.len().min(16);
+        window[..len].copy_from_slice(&text[..len]);
+        if let Some(rest) = text.get(16..) {
+            return LONG
+                .iter()
+                .find(|s| s.head == head(&window, 16) && s.tail.eq_ignore_ascii_case(rest))
+                .map_or(HeaderName::Other, |s| s.name);
+        }
+        Self::recognise(&window, len)
     }
 
-    /// As [`from_bytes`](Self::from_bytes), where the caller has the first 16 bytes at hand. `window` may hold anything
-    /// after the name's end; `name` holds no CR.
+    /// The name of `len` bytes, less than 16, at the front of `window`, which may hold anything after it. A CR in the
+    /// name passes for `-`: the caller makes sure that there is none.
     #[inline(always)]
-    pub(crate) fn recognise(window: &[u8; 16], name: &[u8]) -> HeaderName {
-        let len = name.len();
-        if len <= 1 {
-            return match name {
-                [letter] if class::is(*letter, class::ALPHA) => {
-                    LETTERS[usize::from((letter | 0x20).wrapping_sub(b'a')) % 26]
-                }
-                _ => HeaderName::Other,
-            };
+    pub(crate) fn recognise(window: &[u8; 16], len: usize) -> HeaderName {
+        let head = head(window, len);
+        let Some(&found) = SLOT_OF.get(slot(head)) else { return HeaderName::Other };
+        match SPELLINGS.get(usize::from(found)) {
+            Some(spelling) if spelling.head == head => spelling.name,
+            _ => HeaderName::Other,
         }
-        let lower = u128::from_le_bytes(*window) | CASE;
-        let found = usize::from(LOOKUP[slot(&lower.to_le_bytes(), len) % SLOTS]);
-        let Some((spelling, length)) = LOWER.get(found) else { return HeaderName::Other };
-        if usize::from(*length) != len {
-            return HeaderName::Other;
-        }
-        let Some(first) = spelling.first_chunk::<16>() else { return HeaderName::Other };
-        let differ = lower ^ u128::from_le_bytes(*first);
-        let same = if len >= 16 {
-            differ == 0 && name[16..].iter().zip(&spelling[16..]).all(|(a, b)| a | 0x20 == *b)
-        } else {
-            differ << (128 - 8 * len as u32) == 0
-        };
-        if same { ALL[found] } else { HeaderName::Other }
     }
 
     /// May this header stand in a message only once (RFC 3261 section 20 and the extensions' grammar)?
@@ -360,10 +400,11 @@ mod tests {
     fn what_follows_the_name_in_the_window_does_not_matter() {
         for &name in HeaderName::ALL {
             let text = name.as_str().as_bytes();
-            let mut window = [b'X'; 16];
-            let head = text.len().min(16);
-            window[..head].copy_from_slice(&text[..head]);
-            assert_eq!(HeaderName::recognise(&window, text), name);
+            if text.len() < 16 {
+                let mut window = [b'X'; 16];
+                window[..text.len()].copy_from_slice(text);
+                assert_eq!(HeaderName::recognise(&window, text.len()), name);
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::class;
 use crate::error::{ValueError, ValueFault};
 use crate::limit;
+use crate::scan;
 use crate::start::Method;
 
 /// `CSeq = 1*DIGIT LWS Method` (RFC 3261 section 20.16).
@@ -44,7 +45,7 @@ pub(crate) fn max_forwards(text: &[u8]) -> Result<u32, ValueError> {
 /// `callid = word [ "@" word ]` (RFC 3261 section 20.8). More than one `@` is tolerated: it is an opaque key.
 #[inline]
 pub(crate) fn call_id(text: &[u8]) -> Result<&[u8], ValueError> {
-    let len = class::span(text, class::CALL_ID);
+    let len = scan::call_id_end(text, 0);
     if len != text.len() {
         return Err(ValueError::new(ValueFault::Unexpected, len));
     }

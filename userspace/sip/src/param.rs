@@ -3,6 +3,7 @@
 use crate::class;
 use crate::error::{ValueError, ValueFault};
 use crate::limit;
+use crate::scan;
 
 /// One parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +35,16 @@ impl<'a> Params<'a> {
     /// # Errors
     /// Whatever the grammar does not allow, with its offset.
     pub fn parse(text: &'a [u8]) -> Result<Params<'a>, ValueError> {
-        let (params, end) = take(text, 0, |_, _| Ok(()))?;
+        let (params, end) = take(text, 0, |_| Ok(()))?;
         if class::skip_lws(text, end) != text.len() {
             return Err(ValueError::new(ValueFault::Unexpected, end));
         }
         Ok(params)
+    }
+
+    /// Parameters that were checked when their value was.
+    pub(crate) fn checked(raw: &'a [u8]) -> Params<'a> {
+        Params { raw }
     }
 
     /// The parameters as they stand, from the first `;`.
@@ -90,11 +96,11 @@ pub struct ParamIter<'a> {
 impl<'a> Iterator for ParamIter<'a> {
     type Item = Param<'a>;
     fn next(&mut self) -> Option<Param<'a>> {
-        let (name, value, next) = one(self.text, self.at).ok().flatten()?;
-        self.at = next;
+        let found = one(self.text, self.at).ok().flatten()?;
+        self.at = found.end();
         Some(Param {
-            name: self.text.get(name.0..name.1)?,
-            value: value.and_then(|(from, to)| self.text.get(from..to)),
+            name: self.text.get(found.name.0..found.name.1)?,
+            value: found.value.and_then(|(from, to)| self.text.get(from..to)),
         })
     }
 }
@@ -102,66 +108,158 @@ impl<'a> Iterator for ParamIter<'a> {
 /// Start and end of a piece of text.
 pub(crate) type Span = (usize, usize);
 
+/// A [`Span`] inside a value, as views keep it: a message has at most 65,535 octets. Nothing ends at 0, so that is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Piece {
+    from: u16,
+    to: u16,
+}
+
+impl Piece {
+    /// The span with its ends counted from `start`; `None` when it is already taken.
+    #[inline(always)]
+    pub(crate) fn put(&mut self, (from, to): Span, start: usize) -> Option<()> {
+        let free = self.to == 0;
+        *self = Piece { from: (from - start) as u16, to: (to - start) as u16 };
+        free.then_some(())
+    }
+
+    /// Where it lies in a value that begins at `offset`.
+    #[inline]
+    pub(crate) fn range(self, offset: usize) -> Option<core::ops::Range<usize>> {
+        (self.to != 0).then(|| offset + usize::from(self.from)..offset + usize::from(self.to))
+    }
+
+    /// The piece of `text`.
+    #[inline]
+    pub(crate) fn of(self, text: &[u8]) -> Option<&[u8]> {
+        text.get(self.range(0)?)
+    }
+}
+
 /// End of the quoted string that begins at `at` (on its `"`), after the closing quote.
 #[inline]
 pub(crate) fn quoted_end(text: &[u8], at: usize) -> Result<usize, ValueError> {
     let mut from = at + 1;
     loop {
-        let rest = text.get(from..).unwrap_or_default();
-        match memchr::memchr2(b'"', b'\\', rest) {
-            Some(i) if rest[i] == b'"' => return Ok(from + i + 1),
-            Some(i) if i + 1 < rest.len() => from += i + 2,
+        let found = scan::quote(text, from);
+        match text.get(found..) {
+            Some([b'"', ..]) => return Ok(found + 1),
+            Some([b'\\', _, ..]) => from = found + 2,
             _ => return Err(ValueError::new(ValueFault::Unterminated, at)),
         }
     }
 }
 
-/// One `SEMI param` at `at`, if there is one: spans of name and value, and where the next begins.
+/// The parameters whose meaning the views of every message depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Key {
+    Branch,
+    Received,
+    Rport,
+    Tag,
+    Other,
+}
+
+/// One parameter as it is found: spans of name and value.
+#[derive(Clone, Copy)]
+pub(crate) struct Found {
+    pub(crate) key: Key,
+    pub(crate) name: Span,
+    pub(crate) value: Option<Span>,
+}
+
+impl Found {
+    /// The value, which must be there.
+    #[inline(always)]
+    pub(crate) fn value(&self) -> Result<Span, ValueError> {
+        self.value.ok_or(ValueError::new(ValueFault::Ended, self.name.1))
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        self.value.map_or(self.name.1, |value| value.1)
+    }
+}
+
+/// The token at `from`, which names a parameter: which one, and where it ends.
 #[inline(always)]
-fn one(text: &[u8], at: usize) -> Result<Option<(Span, Option<Span>, usize)>, ValueError> {
+fn name(text: &[u8], from: usize) -> (Key, usize) {
+    // The usual ones, with nothing between name and `=` or `;`, are one compare of eight bytes. Bit 5 set makes lower
+    // case, and changes none of the bytes after the names.
+    const fn word(name: &[u8; 8]) -> u64 {
+        u64::from_le_bytes(*name)
+    }
+    if let Some(bytes) = text.get(from..).and_then(<[u8]>::first_chunk::<8>) {
+        let lower = word(bytes) | word(b"        ");
+        if lower << 8 == word(b"branch= ") << 8 {
+            return (Key::Branch, from + 6);
+        }
+        if lower << 16 == word(b"rport;  ") << 16 || lower << 16 == word(b"rport=  ") << 16 {
+            return (Key::Rport, from + 5);
+        }
+        if lower << 32 == word(b"tag=    ") << 32 {
+            return (Key::Tag, from + 3);
+        }
+    }
+    let to = class::run_end(text, from, class::TOKEN);
+    let name = text.get(from..to).unwrap_or_default();
+    let key = match name.len() {
+        3 if name.eq_ignore_ascii_case(b"tag") => Key::Tag,
+        5 if name.eq_ignore_ascii_case(b"rport") => Key::Rport,
+        6 if name.eq_ignore_ascii_case(b"branch") => Key::Branch,
+        8 if name.eq_ignore_ascii_case(b"received") => Key::Received,
+        _ => Key::Other,
+    };
+    (key, to)
+}
+
+/// One `SEMI param` at `at`, if there is one.
+#[inline(always)]
+fn one(text: &[u8], at: usize) -> Result<Option<Found>, ValueError> {
     let semi = class::skip_lws(text, at);
     if text.get(semi) != Some(&b';') {
         return Ok(None);
     }
     let from = class::skip_lws(text, semi + 1);
-    let to = from + class::span(text.get(from..).unwrap_or_default(), class::TOKEN);
+    let (key, to) = name(text, from);
     if to == from {
         let fault = if from == text.len() { ValueFault::Ended } else { ValueFault::Unexpected };
         return Err(ValueError::new(fault, from));
     }
     let equal = class::skip_lws(text, to);
     if text.get(equal) != Some(&b'=') {
-        return Ok(Some(((from, to), None, to)));
+        return Ok(Some(Found { key, name: (from, to), value: None }));
     }
     let value = class::skip_lws(text, equal + 1);
     let end = match text.get(value) {
         None => return Err(ValueError::new(ValueFault::Ended, value)),
         Some(b'"') => quoted_end(text, value)?,
-        Some(_) => value + class::span(text.get(value..).unwrap_or_default(), class::VALUE),
+        Some(_) => scan::value_end(text, value),
     };
     if end == value {
         return Err(ValueError::new(ValueFault::Unexpected, value));
     }
-    Ok(Some(((from, to), Some((value, end)), end)))
+    Ok(Some(Found { key, name: (from, to), value: Some((value, end)) }))
 }
 
-/// Reads all parameters from `at` on, up to a byte that is not `;` (a comma, or the end). `each` sees the spans of name
-/// and value of every one and may refuse it.
+/// Reads all parameters from `at` on, up to a byte that is not `;` (a comma, or the end). `each` sees every one and may
+/// refuse it.
 #[inline(always)]
 pub(crate) fn take<'a>(
     text: &'a [u8],
     at: usize,
-    mut each: impl FnMut(Span, Option<Span>) -> Result<(), ValueError>,
+    mut each: impl FnMut(Found) -> Result<(), ValueError>,
 ) -> Result<(Params<'a>, usize), ValueError> {
     let mut end = at;
     let mut count = 0;
-    while let Some((name, value, next)) = one(text, end)? {
+    while let Some(found) = one(text, end)? {
         count += 1;
         if count > limit::PARAMETERS {
             return Err(ValueError::new(ValueFault::TooMany, end));
         }
-        each(name, value)?;
-        end = next;
+        each(found)?;
+        end = found.end();
     }
     Ok((Params { raw: text.get(at..end).unwrap_or_default() }, end))
 }

@@ -129,7 +129,7 @@ impl<'a> Value<'a> for Reason<'a> {
         if len == 0 {
             return Err(ValueError::new(ValueFault::Unexpected, from));
         }
-        let (params, end) = param::take(text, from + len, |_, _| Ok(()))?;
+        let (params, end) = param::take(text, from + len, |_| Ok(()))?;
         let cause = match params.value(b"cause") {
             None => None,
             Some(v) => Some(class::decimal(v).ok_or(ValueError::new(ValueFault::Number, from))?),

@@ -5,6 +5,7 @@ use core::fmt;
 use crate::class;
 use crate::error::Fault;
 use crate::limit;
+use crate::scan;
 
 /// A method. Case-sensitive (RFC 3261 section 7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -129,7 +130,16 @@ impl Spans {
 /// Does a datagram start like a response? No method can: `/` is not a token byte.
 #[inline(always)]
 pub(crate) fn is_response(bytes: &[u8]) -> bool {
-    bytes.first_chunk::<4>().is_some_and(|head| head.eq_ignore_ascii_case(b"SIP/"))
+    // Bit 5 makes letters lower case, and `/` would otherwise come from a control byte, which no line may hold.
+    const SIP: u32 = u32::from_le_bytes(*b"sip/");
+    bytes.first_chunk::<4>().is_some_and(|head| u32::from_le_bytes(*head) | 0x0020_2020 == SIP)
+}
+
+/// ` SIP/2.0`, in any case.
+#[inline(always)]
+fn is_tail(bytes: &[u8; 8]) -> bool {
+    const TAIL: u64 = u64::from_le_bytes(*b" sip/2.0");
+    u64::from_le_bytes(*bytes) | 0x0000_0000_2020_2000 == TAIL
 }
 
 /// `SIP/` 1*DIGIT `.` 1*DIGIT, any version.
@@ -152,12 +162,12 @@ pub(crate) fn parse(line: &[u8], lenient: bool) -> Result<Spans, (Fault, usize)>
     let method = class::span(line, class::TOKEN);
     if method == 0 || line.get(method) != Some(&b' ') {
         // A first line that ends like a request line is a request with a bad method; anything else is noise.
-        let request = line.last_chunk::<8>().is_some_and(|tail| tail.eq_ignore_ascii_case(b" SIP/2.0"));
+        let request = line.last_chunk::<8>().is_some_and(is_tail);
         return Err((if request { Fault::Method } else { Fault::StartLine }, method));
     }
     let from = method + 1;
     let to = match line.last_chunk::<8>() {
-        Some(tail) if tail.eq_ignore_ascii_case(b" SIP/2.0") => line.len() - 8,
+        Some(tail) if is_tail(tail) => line.len() - 8,
         _ => {
             // Trailing white space, another version, or not SIP at all.
             let text = line.trim_ascii_end();
@@ -180,8 +190,9 @@ pub(crate) fn parse(line: &[u8], lenient: bool) -> Result<Spans, (Fault, usize)>
         if uri.is_empty() {
             return Err((Fault::RequestUri, from));
         }
-        if let Some(space) = memchr::memchr2(b' ', b'\t', uri) {
-            return Err((Fault::RequestUri, from + space));
+        let visible = scan::address_end(uri, 0);
+        if visible != uri.len() {
+            return Err((Fault::RequestUri, from + visible));
         }
         if uri.len() > limit::REQUEST_URI {
             return Err((Fault::RequestUriTooLong, from));

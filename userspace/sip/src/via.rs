@@ -8,7 +8,7 @@ use crate::error::{ValueError, ValueFault};
 use crate::host::{self, Host};
 use crate::limit;
 use crate::list::Value;
-use crate::param::{self, Params, Span};
+use crate::param::{self, Key, Params, Piece};
 
 /// The transport of a Via, a URI, or a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,13 +58,16 @@ pub struct Via<'a> {
     pub host: Host<'a>,
     /// Port of the sent-by; without it, the transport's default.
     pub port: Option<u16>,
-    /// All parameters.
-    pub params: Params<'a>,
     text: &'a [u8],
-    offset: usize,
-    branch: Option<Span>,
-    received: Option<(Span, IpAddr)>,
-    rport: Option<(Span, Option<u16>)>,
+    /// Where `text` lies; the pieces count from its start.
+    offset: u16,
+    /// Where the parameters begin.
+    params: u16,
+    branch: Piece,
+    received: Piece,
+    /// With `=` and value, if it has one.
+    rport: Piece,
+    rport_value: Option<u16>,
 }
 
 impl<'a> Via<'a> {
@@ -86,13 +89,20 @@ impl<'a> Via<'a> {
     /// Where the value lies in the message (or in the text, when it was parsed on its own).
     #[must_use]
     pub fn range(&self) -> Range<usize> {
-        self.offset..self.offset + self.text.len()
+        let offset = usize::from(self.offset);
+        offset..offset + self.text.len()
+    }
+
+    /// All parameters.
+    #[must_use]
+    pub fn params(&self) -> Params<'a> {
+        Params::checked(self.text.get(usize::from(self.params)..).unwrap_or_default())
     }
 
     /// The branch parameter.
     #[must_use]
     pub fn branch(&self) -> Option<&'a [u8]> {
-        self.branch.and_then(|(from, to)| self.text.get(from..to))
+        self.branch.of(self.text)
     }
 
     /// Was the branch made as RFC 3261 section 8.1.1.7 says (the cookie, and something after it)?
@@ -106,29 +116,29 @@ impl<'a> Via<'a> {
     /// The received parameter, brackets tolerated (RFC 5118 section 4.5).
     #[must_use]
     pub fn received(&self) -> Option<IpAddr> {
-        self.received.map(|(_, address)| address)
+        self.received.of(self.text).and_then(host::address)
     }
 
     /// The rport parameter: `Some(None)` when it is there without a value, as a request asks for it.
     #[must_use]
     pub fn rport(&self) -> Option<Option<u16>> {
-        self.rport.map(|(_, port)| port)
+        self.rport.range(0).map(|_| self.rport_value)
     }
 
     /// The maddr parameter as it stands. Nothing of ours ever sends there.
     #[must_use]
     pub fn maddr(&self) -> Option<&'a [u8]> {
-        self.params.value(b"maddr")
+        self.params().value(b"maddr")
     }
 
     /// Where the value of `received` lies in the message.
     pub(crate) fn received_range(&self) -> Option<Range<usize>> {
-        self.received.map(|((from, to), _)| self.offset + from..self.offset + to)
+        self.received.range(usize::from(self.offset))
     }
 
     /// Where `rport`, with `=` and value if it has one, lies in the message.
     pub(crate) fn rport_range(&self) -> Option<Range<usize>> {
-        self.rport.map(|((from, to), _)| self.offset + from..self.offset + to)
+        self.rport.range(usize::from(self.offset))
     }
 }
 
@@ -136,16 +146,14 @@ impl<'a> Value<'a> for Via<'a> {
     #[inline]
     fn take(text: &'a [u8], at: usize) -> Result<(Via<'a>, usize), ValueError> {
         let start = class::skip_lws(text, at);
-        let transport_at = match text.get(start..).and_then(<[u8]>::first_chunk::<8>) {
-            Some(head) if head.eq_ignore_ascii_case(b"SIP/2.0/") => class::skip_lws(text, start + 8),
-            _ => protocol(text, start)?,
+        // What nearly every Via begins with is one compare of 16 bytes, of which 12 count.
+        const USUAL: u128 = u128::from_le_bytes(*b"SIP/2.0/UDP \0\0\0\0");
+        let (transport, host_at) = match text.get(start..).and_then(<[u8]>::first_chunk::<16>) {
+            Some(head) if u128::from_le_bytes(*head) << 32 == USUAL << 32 => {
+                (Transport::Udp, class::skip_lws(text, start + 12))
+            }
+            _ => sent_protocol(text, start)?,
         };
-        let transport_end =
-            transport_at + class::span(text.get(transport_at..).unwrap_or_default(), class::TOKEN);
-        let host_at = class::skip_lws(text, transport_end);
-        if transport_end == transport_at || host_at == transport_end {
-            return Err(ValueError::new(ValueFault::Unexpected, transport_end));
-        }
         let (host, host_end) = host::take(text, host_at)?;
         let colon = class::skip_lws(text, host_end);
         let (port, end) = match text.get(colon) {
@@ -155,58 +163,71 @@ impl<'a> Value<'a> for Via<'a> {
             }
             _ => (None, host_end),
         };
-        let (mut branch, mut received, mut rport) = (None, None, None);
-        let (params, end) = param::take(text, end, |name, value| {
-            let name_text = text.get(name.0..name.1).unwrap_or_default();
-            // Offsets from here on are from the start of this value.
-            let span = |(from, to): Span| (from - start, to - start);
-            let twice = match name_text.len() {
-                6 if name_text.eq_ignore_ascii_case(b"branch") => {
-                    let value = value.ok_or(ValueError::new(ValueFault::Ended, name.1))?;
+        let params = end;
+        let (mut branch, mut received, mut rport) = (Piece::default(), Piece::default(), Piece::default());
+        let mut rport_value = None;
+        let (_, end) = param::take(text, end, |found| {
+            let put = match found.key {
+                Key::Branch => {
+                    let value = found.value()?;
                     if value.1 - value.0 > limit::IDENTIFIER {
                         return Err(ValueError::new(ValueFault::TooLong, value.0));
                     }
-                    branch.replace(span(value)).is_some()
+                    branch.put(value, start)
                 }
-                8 if name_text.eq_ignore_ascii_case(b"received") => {
-                    let value = value.ok_or(ValueError::new(ValueFault::Ended, name.1))?;
-                    let address = host::address(text.get(value.0..value.1).unwrap_or_default())
-                        .ok_or(ValueError::new(ValueFault::Host, value.0))?;
-                    received.replace((span(value), address)).is_some()
-                }
-                5 if name_text.eq_ignore_ascii_case(b"rport") => {
-                    let (end, port) = match value {
-                        None => (name.1, None),
-                        Some((from, to)) => {
-                            let (port, end) = host::port(text, from)?;
-                            if end != to {
-                                return Err(ValueError::new(ValueFault::Port, from));
-                            }
-                            (to, Some(port))
+                Key::Rport => {
+                    let mut end = found.name.1;
+                    if let Some((from, to)) = found.value {
+                        let (port, port_end) = host::port(text, from)?;
+                        if port_end != to {
+                            return Err(ValueError::new(ValueFault::Port, from));
                         }
-                    };
-                    rport.replace((span((name.0, end)), port)).is_some()
+                        rport_value = Some(port);
+                        end = to;
+                    }
+                    rport.put((found.name.0, end), start)
                 }
-                _ => false,
+                Key::Received => {
+                    let value = found.value()?;
+                    if host::address(text.get(value.0..value.1).unwrap_or_default()).is_none() {
+                        return Err(ValueError::new(ValueFault::Host, value.0));
+                    }
+                    received.put(value, start)
+                }
+                Key::Tag | Key::Other => Some(()),
             };
-            if twice { Err(ValueError::new(ValueFault::DuplicateParameter, name.0)) } else { Ok(()) }
+            put.ok_or(ValueError::new(ValueFault::DuplicateParameter, found.name.0))
         })?;
-        let transport = Transport::from_bytes(text.get(transport_at..transport_end).unwrap_or_default());
-        let value = text.get(start..end).unwrap_or_default();
-        Ok((Via { transport, host, port, params, text: value, offset: start, branch, received, rport }, end))
+        if end > limit::MESSAGE {
+            return Err(ValueError::new(ValueFault::TooLong, limit::MESSAGE));
+        }
+        let via = Via {
+            transport,
+            host,
+            port,
+            text: text.get(start..end).unwrap_or_default(),
+            offset: start as u16,
+            params: (params - start) as u16,
+            branch,
+            received,
+            rport,
+            rport_value,
+        };
+        Ok((via, end))
     }
 
     fn relocate(&mut self, by: usize) {
-        self.offset += by;
+        // Inside a message nothing is beyond 65,535.
+        self.offset += by as u16;
     }
 }
 
-/// `SIP / 2.0 /` with white space around the slashes: where the transport begins.
-#[cold]
-fn protocol(text: &[u8], at: usize) -> Result<usize, ValueError> {
+/// `SIP / 2.0 / transport LWS`: the transport, and where the sent-by begins.
+#[inline(never)]
+fn sent_protocol(text: &[u8], at: usize) -> Result<(Transport<'_>, usize), ValueError> {
     let mut at = at;
     for expected in [&b"SIP"[..], b"2.0"] {
-        let end = at + class::span(text.get(at..).unwrap_or_default(), class::TOKEN);
+        let end = class::run_end(text, at, class::TOKEN);
         let slash = class::skip_lws(text, end);
         match text.get(slash) {
             Some(b'/') if end > at => {}
@@ -218,7 +239,12 @@ fn protocol(text: &[u8], at: usize) -> Result<usize, ValueError> {
         }
         at = class::skip_lws(text, slash + 1);
     }
-    Ok(at)
+    let end = class::run_end(text, at, class::TOKEN);
+    let host_at = class::skip_lws(text, end);
+    if end == at || host_at == end {
+        return Err(ValueError::new(ValueFault::Unexpected, end));
+    }
+    Ok((Transport::from_bytes(text.get(at..end).unwrap_or_default()), host_at))
 }
 
 #[cfg(test)]

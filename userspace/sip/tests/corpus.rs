@@ -180,7 +180,7 @@ fn details_of_rfc_4475() {
 
     let bytes = read(&folder, "lwsdisp");
     let m = Message::parse(&bytes, &mut index).unwrap();
-    assert_eq!(m.from().unwrap().display, Some(&b"caller"[..]));
+    assert_eq!(m.from().unwrap().display(), Some(&b"caller"[..]));
 
     let bytes = read(&folder, "dblreq");
     let m = Message::parse(&bytes, &mut index).unwrap();
@@ -233,7 +233,7 @@ fn details_of_rfc_4475() {
         let m = Message::parse(&bytes, &mut index).unwrap();
         let Ok(Contact::Address(contact)) = m.contacts().next().unwrap() else { panic!() };
         assert_eq!(contact.uri().unwrap().params.contains(b"unknownparam"), in_uri);
-        assert_eq!(contact.address.params.contains(b"unknownparam"), in_header);
+        assert_eq!(contact.address.params().contains(b"unknownparam"), in_header);
     }
 
     let bytes = read(&folder, "regescrt");

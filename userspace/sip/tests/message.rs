@@ -97,7 +97,7 @@ fn faults_and_their_status() {
     let head = |rest: &str| format!("BYE sip:a SIP/2.0\r\n{rest}").into_bytes();
     assert_eq!(fault(b""), Some((Fault::Empty, None)));
     assert_eq!(fault(b"\r\n\r\n"), Some((Fault::Empty, None)));
-    assert_eq!(fault(b"\0\0\0\0"), Some((Fault::Control, None)));
+    assert_eq!(fault(b"\0\0\0\0"), Some((Fault::StartLine, None)));
     assert_eq!(fault(&head("\r\n")), None);
     assert_eq!(fault(&head("")), Some((Fault::NoEmptyLine, Some(400))));
     assert_eq!(fault(&head("To: x\r\n")), Some((Fault::NoEmptyLine, Some(400))));

@@ -87,7 +87,7 @@ impl EditPlan {
                 && let Ok(to) = list::single::<NameAddr<'_>>(message.value(entry))
                 && to.tag().is_none()
             {
-                let end = usize::from(entry.value) + to.params_end();
+                let end = usize::from(entry.value) + to.range().end;
                 self.replace_with(end..end, &[b";tag=", tag])?;
             }
         }
