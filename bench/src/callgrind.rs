@@ -1,7 +1,7 @@
 //! Instruction counts: the same binary once more under valgrind's callgrind, with a fixed number of segments.
 //!
 //! Counting is on between entry and return of [`measured_segment`] only. After each case a dump is written (it is
-//! triggered by the return of [`counted_case`]), so that one run under valgrind counts all cases. The count is of
+//! triggered by the return of `counted_case`), so that one run under valgrind counts all cases. The count is of
 //! instructions that the program executes, in libraries too; it does not depend on what else the machine does.
 
 use std::path::Path;

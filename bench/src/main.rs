@@ -1,12 +1,12 @@
 //! `strowger-bench SUITE`: what `cargo xtask bench SUITE` builds and runs.
 
+use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use strowger_bench::report::Report;
 use strowger_bench::rounds::Plan;
 use strowger_bench::{callgrind, record, sip};
 
@@ -52,38 +52,40 @@ fn main() -> ExitCode {
 }
 
 fn run_sip(args: &SipArgs) -> Result<ExitCode, String> {
+    // Before the run: a path that can't be written shall not cost half a minute.
+    let mut json = args.json.as_deref().map(create).transpose()?;
+    let mut markdown = args.markdown.as_deref().map(create).transpose()?;
     let rounds = if args.quick { 31 } else { 201 };
     let plan = Plan { rounds, batch: Duration::from_micros(400) };
-    let terminal = std::io::stderr().is_terminal();
-    let mut stderr = std::io::stderr();
-    let report = sip::run(plan, |what| {
-        if terminal {
-            let _ = write!(stderr, "\r\x1b[2K{what}");
-        } else if !what.starts_with("round ") {
-            let _ = writeln!(stderr, "...  {what}");
-        }
-    });
-    if terminal {
-        let _ = write!(stderr, "\r\x1b[2K");
+    let report = sip::run(plan, progress);
+    progress("");
+    std::io::stdout().write_all(report.terminal().as_bytes()).map_err(|e| format!("standard output: {e}"))?;
+    if let Some(file) = &mut json {
+        serde_json::to_writer_pretty(&mut *file, &report)
+            .map_err(|e| format!("could not write JSON: {e}"))?;
+    }
+    if let Some(file) = &mut markdown {
+        let written = file.write_all(report.markdown().as_bytes());
+        written.map_err(|e| format!("could not write Markdown: {e}"))?;
     }
     if args.record {
         record::write(&report)?;
     }
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&report).map_err(|e| e.to_string())?;
-        save(path, &(text + "\n"))?;
-    }
-    if let Some(path) = &args.markdown {
-        save(path, &report.markdown())?;
-    }
-    print(&report)?;
     Ok(if report.missed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn save(path: &PathBuf, text: &str) -> Result<(), String> {
-    std::fs::write(path, text).map_err(|e| format!("could not write {}: {e}", path.display()))
+/// Shows what is being done: on a terminal one line that is overwritten, elsewhere a line for each step.
+fn progress(what: &str) {
+    let mut stderr = std::io::stderr();
+    let _ = if stderr.is_terminal() {
+        write!(stderr, "\r\x1b[2K{what}")
+    } else if what.is_empty() || what.starts_with("round ") {
+        Ok(())
+    } else {
+        writeln!(stderr, "...  {what}")
+    };
 }
 
-fn print(report: &Report) -> Result<(), String> {
-    std::io::stdout().write_all(report.terminal().as_bytes()).map_err(|e| format!("standard output: {e}"))
+fn create(path: &Path) -> Result<File, String> {
+    File::create(path).map_err(|e| format!("could not write {}: {e}", path.display()))
 }
