@@ -24,7 +24,7 @@ pub(super) fn watch(node: &mut Node, once: bool, limit: Option<Duration>) -> Res
     let terminal = Term::stdout().is_term();
     let bar = if terminal && !once { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     bar.set_style(
-        ProgressStyle::with_template("{spinner:.cyan} {wide_msg}")
+        ProgressStyle::with_template("{spinner:.cyan} {msg}")
             .unwrap_or_else(|_| ProgressStyle::default_spinner()),
     );
     let period = if terminal { DRAW_EVERY } else { PRINT_EVERY };
@@ -40,11 +40,12 @@ pub(super) fn watch(node: &mut Node, once: bool, limit: Option<Duration>) -> Res
             due = Instant::now() + period;
             // A node too busy to answer shows as a line that stands still; one that died is caught above.
             if let Ok(status) = node.status() {
-                let text = line(&status, rates.update(Instant::now(), &status));
+                let facts = facts(&status, rates.update(Instant::now(), &status));
                 if once || !terminal {
-                    println!("{text}");
+                    println!("{}", facts.join(" | "));
                 } else {
-                    bar.set_message(text);
+                    // Two columns for the spinner, one that terminals like to keep.
+                    bar.set_message(wrap(&facts, usize::from(Term::stdout().size().1).saturating_sub(3)));
                 }
                 if once {
                     return Ok(());
@@ -89,21 +90,35 @@ impl Rates {
     }
 }
 
-/// The line itself.
-fn line(status: &Status, rate: Rate) -> String {
+/// What the line says, in the order of its importance.
+fn facts(status: &Status, rate: Rate) -> Vec<String> {
     let totals = &status.totals;
-    format!(
-        "{} | in {} AF_XDP, {} kernel | out {} AF_XDP, {} kernel | {} registered | {} calls, {:.0}/s | {:.0} msg/s",
-        status.dataplane.mode,
-        grouped(totals.sip_in_xsk),
-        grouped(totals.sip_in_kernel),
-        grouped(totals.sip_out_xsk),
-        grouped(totals.sip_out_kernel),
-        grouped(status.registrations.bindings),
-        grouped(status.calls.invites),
-        rate.calls,
-        rate.messages,
-    )
+    vec![
+        status.dataplane.mode.clone(),
+        format!("AF_XDP {} in, {} out", grouped(totals.sip_in_xsk), grouped(totals.sip_out_xsk)),
+        format!("kernel {} in, {} out", grouped(totals.sip_in_kernel), grouped(totals.sip_out_kernel)),
+        format!("{} registered", grouped(status.registrations.bindings)),
+        format!("{} calls, {:.0}/s", grouped(status.calls.invites), rate.calls),
+        format!("{:.0} msg/s", rate.messages),
+    ]
+}
+
+/// The facts on one line, or on as few as their terminal needs.
+fn wrap(facts: &[String], width: usize) -> String {
+    let mut text = String::new();
+    let mut used = 0;
+    for fact in facts {
+        if used > 0 && used + 3 + fact.len() > width {
+            text.push_str("\n  ");
+            used = 0;
+        } else if used > 0 {
+            text.push_str(" | ");
+            used += 3;
+        }
+        text.push_str(fact);
+        used += fact.len();
+    }
+    text
 }
 
 /// A number with its thousands apart.
@@ -159,11 +174,14 @@ mod tests {
         let began = Instant::now();
         assert_eq!(rates.update(began, &status(0, 0)), Rate::default());
         let rate = rates.update(began + Duration::from_secs(2), &status(1200, 200));
-        let text = line(&status(1200, 200), rate);
-        assert_eq!(
-            text,
-            "copy | in 1,200 AF_XDP, 2 kernel | out 1,234,567 AF_XDP, 0 kernel | 10 registered | 200 calls, 100/s \
-             | 600 msg/s"
-        );
+        let facts = facts(&status(1200, 200), rate);
+        let line = "copy | AF_XDP 1,200 in, 1,234,567 out | kernel 2 in, 0 out | 10 registered | 200 calls, 100/s \
+                    | 600 msg/s";
+        assert_eq!(facts.join(" | "), line);
+        assert_eq!(wrap(&facts, line.len()), line);
+        let narrow = wrap(&facts, 60);
+        assert_eq!(narrow.lines().count(), 2, "{narrow}");
+        assert_eq!(narrow.replace("\n  ", " | "), line, "nothing is lost");
+        assert!(narrow.lines().all(|line| line.len() <= 62), "{narrow}");
     }
 }

@@ -98,7 +98,7 @@ fn build_and_load_lab_call_and_ctrl_c() {
     let code = loaded.wait();
     let text = std::fs::read_to_string(&log).unwrap();
     assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains("copy | in "), "a status line: {text}");
+    assert!(text.contains("copy | AF_XDP "), "a status line: {text}");
     assert!(text.contains("no XDP program is left"), "{text}");
     assert!(!Lab::standard().exists(), "the lab is gone");
 }
