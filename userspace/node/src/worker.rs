@@ -31,6 +31,8 @@ const SLEEP: Duration = Duration::from_millis(20);
 const SPIN: Duration = Duration::from_micros(20);
 /// How often a busy worker asks its kernel sockets. They carry the exceptions, and asking is a system call.
 const KERNEL_EVERY: Duration = Duration::from_micros(200);
+/// How often the engine is told the calendar time, which only its Date headers show.
+const DATE_EVERY: Duration = Duration::from_secs(1);
 /// Turns that a stopping worker still makes for what is in its rings.
 const LAST_TURNS: usize = 64;
 
@@ -177,6 +179,8 @@ impl Worker {
         let mut last_work = monotonic();
         let mut last_kernel = Time::START;
         let mut kernel_ready = true;
+        let mut last_date = last_work;
+        self.lane.engine.set_wall_clock(last_date, calendar());
         while !self.stop.load(Ordering::Relaxed) {
             let now = monotonic();
             let mut worked = self.queue_turn(now, &mut batch);
@@ -188,6 +192,10 @@ impl Worker {
             }
             if self.lane.engine.timeout().is_some_and(|at| at <= now) {
                 self.lane.engine.on_timeout(now);
+            }
+            if now.since(last_date) >= DATE_EVERY {
+                self.lane.engine.set_wall_clock(now, calendar());
+                last_date = now;
             }
             if let Some(number) = self.desk.asked(answered)
                 && self.desk.answer(number, self.report())
@@ -479,4 +487,9 @@ fn monotonic() -> Time {
     let now = clock_gettime(ClockId::Monotonic);
     // Never negative.
     Time::from_nanos((now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64))
+}
+
+/// Seconds since 1970, as the machine believes.
+fn calendar() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
