@@ -88,6 +88,7 @@ mod tests {
                 batch_us: 1,
                 copies: 1,
                 clock_ns: 0.0,
+                processor_ghz: 1.0,
                 repeated: 0,
                 disturbed: 0,
                 stolen_s: 0.0,

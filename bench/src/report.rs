@@ -82,6 +82,8 @@ pub struct Method {
     pub copies: usize,
     /// Cost of reading the clock, taken off each segment; nanoseconds.
     pub clock_ns: f64,
+    /// The processor's clock, GHz: median of the rounds, by a chain of dependent multiplications.
+    pub processor_ghz: f64,
     /// Batches that were repeated because the thread had been off the CPU.
     pub repeated: u64,
     /// Batches that count although the thread had been off the CPU.
@@ -207,10 +209,21 @@ impl Report {
     fn circumstances(&self) -> Vec<String> {
         let Machine { cpu, cpu_id, cpus, virtual_machine, kernel, rustc, load } = &self.machine;
         let guest = if *virtual_machine { ", a virtual machine" } else { "" };
-        let Method { rounds, batch_us, copies, clock_ns, repeated, disturbed, stolen_s, uncounted } =
-            &self.method;
+        let Method {
+            rounds,
+            batch_us,
+            copies,
+            clock_ns,
+            processor_ghz,
+            repeated,
+            disturbed,
+            stolen_s,
+            uncounted,
+        } = &self.method;
         let mut lines = vec![
-            format!("machine: {cpu} ({cpu_id}), {cpus} CPUs{guest}; {kernel}; load {load:.1} at the start"),
+            format!(
+                "machine: {cpu} ({cpu_id}), {cpus} CPUs{guest}, {processor_ghz:.2} GHz while measuring; {kernel}; load {load:.1} at the start"
+            ),
             format!(
                 "versions: {rustc}; {}",
                 self.versions

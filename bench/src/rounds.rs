@@ -5,6 +5,7 @@
 //! measured and taken off. The order of the cases turns from round to round. A batch in which the thread was off the
 //! CPU (wall time ahead of its CPU time) is thrown away and repeated, and counted as disturbed.
 
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -56,13 +57,20 @@ pub struct Timings {
     pub kept_disturbed: u64,
     /// Cost of one pair of clock readings, already taken off; nanoseconds.
     pub clock: f64,
+    /// The processor's clock in GHz, one value for each round: see [`processor_clock`].
+    pub processor: Times,
 }
 
 /// Measures all cases. `progress` hears of each round that is done.
 pub fn measure(entries: &mut [Entry], plan: Plan, mut progress: impl FnMut(usize)) -> Timings {
     let clock = clock_cost();
-    let mut timings =
-        Timings { times: vec![Times::default(); entries.len()], disturbed: 0, kept_disturbed: 0, clock };
+    let mut timings = Timings {
+        times: vec![Times::default(); entries.len()],
+        disturbed: 0,
+        kept_disturbed: 0,
+        clock,
+        processor: Times::default(),
+    };
     let segments: Vec<u32> = entries
         .iter_mut()
         .map(|entry| entry.case.as_mut().map_or(0, |case| segments_for(case.as_mut(), plan.batch)))
@@ -83,9 +91,10 @@ pub fn measure(entries: &mut [Entry], plan: Plan, mut progress: impl FnMut(usize
                 break;
             }
         }
+        timings.processor.0.push(processor_clock());
         progress(round + 1);
     }
-    for times in &mut timings.times {
+    for times in timings.times.iter_mut().chain([&mut timings.processor]) {
         times.0.sort_by(f64::total_cmp);
     }
     timings
@@ -129,6 +138,20 @@ fn cpu_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+/// The processor's clock in GHz, from a chain of multiplications and additions of which each needs the one before: 3 + 1
+/// cycles on every x86-64 of the last fifteen years. It tells a slow clock from a busy core: a neighbour on the same
+/// core slows real work and hardly this.
+fn processor_clock() -> f64 {
+    const STEPS: u32 = 2_000;
+    let mut x = black_box(3_u64);
+    let start = Instant::now();
+    for _ in 0..STEPS {
+        x = x.wrapping_mul(x).wrapping_add(1);
+    }
+    black_box(x);
+    f64::from(4 * STEPS) / start.elapsed().as_nanos() as f64
+}
+
 /// What two readings of the clock measure with nothing between them: the median of many.
 fn clock_cost() -> f64 {
     let mut costs: Vec<u128> = (0..10_000).map(|_| Instant::now().elapsed().as_nanos()).collect();
@@ -139,7 +162,6 @@ fn clock_cost() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::hint::black_box;
 
     struct Spin(u64);
     impl Case for Spin {

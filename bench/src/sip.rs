@@ -105,6 +105,7 @@ pub fn run(plan: Plan, mut progress: impl FnMut(&str)) -> Report {
             batch_us: plan.batch.as_micros(),
             copies: messages::COPIES,
             clock_ns: timings.clock,
+            processor_ghz: timings.processor.median(),
             repeated: timings.disturbed,
             disturbed: timings.kept_disturbed,
             stolen_s,
