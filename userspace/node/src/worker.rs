@@ -185,9 +185,10 @@ impl Worker {
             let now = monotonic();
             let mut worked = self.queue_turn(now, &mut batch);
             if kernel_ready || now.since(last_kernel) >= KERNEL_EVERY {
-                // A full batch means there may be more: ask again at once.
-                kernel_ready = self.kernel_turn(now);
-                worked |= kernel_ready;
+                let came = self.kernel_turn(now);
+                worked |= came > 0;
+                // A full batch means that there may be more: ask again at once.
+                kernel_ready = came >= KernelSocket::BATCH;
                 last_kernel = now;
             }
             if self.lane.engine.timeout().is_some_and(|at| at <= now) {
@@ -206,12 +207,15 @@ impl Worker {
                 last_work = now;
             } else if self.queues.is_empty() || now.since(last_work) >= SPIN {
                 kernel_ready = self.sleep(now);
+                // epoll has just looked at the kernel sockets too.
+                last_kernel = monotonic();
             }
         }
         // What is in the rings was taken off the wire. The program is detached, so this ends.
         for _ in 0..LAST_TURNS {
             let now = monotonic();
-            if !(self.queue_turn(now, &mut batch) | self.kernel_turn(now)) {
+            let idle = !self.queue_turn(now, &mut batch);
+            if self.kernel_turn(now) == 0 && idle {
                 break;
             }
         }
@@ -236,14 +240,14 @@ impl Worker {
         worked
     }
 
-    /// One turn over the kernel sockets. Whether one of them may have more.
-    fn kernel_turn(&mut self, now: Time) -> bool {
-        let mut more = false;
+    /// One turn over the kernel sockets: the most that came from one of them.
+    fn kernel_turn(&mut self, now: Time) -> usize {
+        let mut most = 0;
         for at in 0..self.kernel.len() {
-            more |= self.lane.datagrams(now, at, &mut self.kernel);
+            most = most.max(self.lane.datagrams(now, at, &mut self.kernel));
         }
         self.lane.flush(&mut self.kernel);
-        more
+        most
     }
 
     /// Sleeps until something comes, the engine's next timer, or the next heartbeat is due. Whether a kernel socket has
@@ -400,9 +404,9 @@ impl Lane {
 }
 
 impl Lane {
-    /// What the kernel socket `at` has: each message through the engine and out. Whether anything came.
-    fn datagrams(&mut self, now: Time, at: usize, kernel: &mut [KernelSocket]) -> bool {
-        let Some(socket) = kernel.get_mut(at) else { return false };
+    /// What the kernel socket `at` has: each message through the engine and out. How many came.
+    fn datagrams(&mut self, now: Time, at: usize, kernel: &mut [KernelSocket]) -> usize {
+        let Some(socket) = kernel.get_mut(at) else { return 0 };
         let local = socket.local();
         let n = socket.receive();
         for place in 0..n {
@@ -428,7 +432,7 @@ impl Lane {
             let queued = to.send_copy(from.slot(place, message).unwrap_or_default(), flow.remote);
             self.counts.count(if queued { Count::TxKernel } else { Count::DropKernelSend });
         }
-        n > 0
+        n
     }
 }
 
