@@ -56,8 +56,8 @@ impl<'a> Uri<'a> {
     /// Parses a URI that stands alone, without angle brackets.
     ///
     /// # Errors
-    /// A byte that the grammar does not allow, an escape without its digits, a host or port that is none, a part
-    /// over its limit.
+    /// A byte that the grammar does not allow, an escape without its digits, a host or port that is none, a parameter that
+    /// is there twice, a part over its limit.
     pub fn parse(text: &'a [u8]) -> Result<Uri<'a>, ValueError> {
         if text.len() > limit::REQUEST_URI {
             return Err(ValueError::new(ValueFault::TooLong, limit::REQUEST_URI));
@@ -223,6 +223,9 @@ impl<'a> Uri<'a> {
             }
         }
         self.params = UriParams { raw: text.get(at..end).unwrap_or_default() };
+        if count > 1 && self.params.has_duplicate() {
+            return Err(ValueError::new(ValueFault::DuplicateParameter, at));
+        }
         Ok(end)
     }
 
@@ -309,13 +312,24 @@ impl<'a> UriParams<'a> {
         })
     }
 
-    /// The first parameter of that name, in any case.
+    /// RFC 3261 section 19.1.1: a name may be there once, however it is escaped. At most [`limit::PARAMETERS`] names.
+    fn has_duplicate(&self) -> bool {
+        let mut rest = self.iter();
+        while let Some(param) = rest.next() {
+            if rest.clone().any(|other| compare::same(param.name, other.name, false)) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The parameter of that name, in any case.
     #[must_use]
     pub fn find(&self, name: &[u8]) -> Option<Param<'a>> {
         self.iter().find(|p| p.name.eq_ignore_ascii_case(name))
     }
 
-    /// The value of the first parameter of that name.
+    /// The value of the parameter of that name.
     #[must_use]
     pub fn value(&self, name: &[u8]) -> Option<&'a [u8]> {
         self.find(name).and_then(|p| p.value)
@@ -386,6 +400,8 @@ mod tests {
             ("sip:a@b?", ValueFault::Unexpected),
             ("sip:a@b?=x", ValueFault::Unexpected),
             ("sip:a@b?x=y=z", ValueFault::Unexpected),
+            ("sip:a@b;x;y=1;X=2", ValueFault::DuplicateParameter),
+            ("sip:a@b;lr;%6Cr", ValueFault::DuplicateParameter),
             ("sip:a%@b", ValueFault::Escape),
             ("sip:a%4@b", ValueFault::Escape),
             ("sip:a%zz@b", ValueFault::Escape),

@@ -476,7 +476,8 @@ fn every_count_has_a_limit() {
         assert_eq!(Via::parse(text.as_bytes()).is_ok(), ok);
     }
     for (n, ok) in [(limit::PARAMETERS, true), (limit::PARAMETERS + 1, false)] {
-        assert_eq!(Uri::parse(format!("sip:a{}", ";x".repeat(n)).as_bytes()).is_ok(), ok);
+        let params: String = (0..n).map(|i| format!(";x{i}")).collect();
+        assert_eq!(Uri::parse(format!("sip:a{params}").as_bytes()).is_ok(), ok);
         assert_eq!(Uri::parse(format!("sip:a?{}", vec!["x=y"; n].join("&")).as_bytes()).is_ok(), ok);
     }
     let media = "m=audio 1 RTP/AVP 0\r\n".repeat(3000);

@@ -36,7 +36,7 @@ impl Uri<'_> {
 }
 
 /// Equal after unescaping; an escaped reserved byte is not the same as that byte written out.
-fn same(a: &[u8], b: &[u8], case: bool) -> bool {
+pub(super) fn same(a: &[u8], b: &[u8], case: bool) -> bool {
     let reserved = |byte: u8| b";/?:@&=+$,".contains(&byte);
     let (mut a, mut b) = (a, b);
     loop {

@@ -1,0 +1,7 @@
+//! See `edit` in `tests/exercise/mod.rs`.
+#![no_main]
+
+#[path = "../../tests/exercise/mod.rs"]
+mod exercise;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| exercise::edit(data));
