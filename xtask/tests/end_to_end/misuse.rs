@@ -17,6 +17,7 @@ const CONFIGURATION: i32 = 3;
 const PRIVILEGE: i32 = 4;
 const INTERFACE: i32 = 5;
 const ADDRESS: i32 = 6;
+const UNSUPPORTED: i32 = 7;
 const OTHER_PROGRAM: i32 = 8;
 
 fn run(program: &Path, file: &Path) -> Command {
@@ -109,6 +110,26 @@ fn without_privilege_it_names_the_capabilities() {
     let refusal = refused(command);
     assert_says(&refusal, PRIVILEGE, &["CAP_BPF", "CAP_NET_ADMIN"]);
     bench.assert_nothing_left();
+}
+
+#[test]
+fn a_driver_without_zero_copy_is_refused_when_zero_copy_is_wanted() {
+    let Some(bench) = Bench::plain() else { return };
+    assert_says(&refusal(&bench, &bench.configuration("zero-copy")), UNSUPPORTED, &["zero copy"]);
+}
+
+#[test]
+fn a_driver_without_native_xdp_is_refused_or_served_in_generic_mode() {
+    let Some(bench) = Bench::plain() else { return };
+    // The bridge driver has no XDP of its own.
+    bench.lab.node.ip(&["link", "add", "sw-other", "type", "bridge"]).unwrap();
+    bench.lab.node.ip(&["link", "set", "sw-other", "up"]).unwrap();
+    let mut configuration = bench.configuration("copy");
+    configuration.interface = "sw-other".to_owned();
+    assert_says(&refusal(&bench, &configuration), UNSUPPORTED, &["sw-other"]);
+    configuration.mode = "auto".to_owned();
+    let node = bench.start(&configuration);
+    assert_eq!(node.status().unwrap().dataplane.mode, "generic");
 }
 
 #[test]
