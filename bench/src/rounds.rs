@@ -57,7 +57,7 @@ pub struct Timings {
     pub kept_disturbed: u64,
     /// Cost of one pair of clock readings, already taken off; nanoseconds.
     pub clock: f64,
-    /// The processor's clock in GHz, one value for each round: see [`processor_clock`].
+    /// The processor's clock in GHz, one value for each round: see `processor_clock`.
     pub processor: Times,
 }
 
