@@ -115,7 +115,9 @@ impl Report {
 
     fn cells(&self, row: &Row) -> [String; 6] {
         if let Some(reason) = &row.refused {
-            let short: String = reason.lines().next().unwrap_or_default().chars().take(60).collect();
+            // Some peers' errors hold the message; the JSON has it all.
+            let first = reason.split(['(', '\n']).next().unwrap_or_default();
+            let short: String = first.chars().take(60).collect();
             return [
                 row.candidate.clone(),
                 format!("refused: {short}"),
