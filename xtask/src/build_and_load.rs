@@ -66,8 +66,8 @@ Without a terminal there is a status line every 5 seconds instead of one that mo
 const UP_LIMIT: Duration = Duration::from_secs(20);
 /// How long it may take to end.
 const DOWN_LIMIT: Duration = Duration::from_secs(10);
-/// The kernel since which an XDP program is attached by a link that goes with its process.
-const OLDEST_KERNEL: (u32, u32) = (5, 9);
+/// The kernel since which the XDP program finds all that it calls.
+const OLDEST_KERNEL: (u32, u32) = (5, 11);
 
 /// Where the node will run.
 struct Site {
