@@ -32,7 +32,7 @@ fn a_restarted_node_answers_soon_after_kill_9() {
     let mut phone =
         Phone::new(&bench.lab.peers, "alice", (Lab::PEERS_V4, 5081).into(), Lab::node_v4()).registered();
 
-    let mut worst = Duration::ZERO;
+    let (mut best, mut worst) = (Duration::MAX, Duration::ZERO);
     for round in 1..=5 {
         let killed = Instant::now();
         node.stop(Signal::KILL, PATIENCE).unwrap();
@@ -49,12 +49,18 @@ fn a_restarted_node_answers_soon_after_kill_9() {
         let took = killed.elapsed();
         assert!(answer.text.starts_with("SIP/2.0 200 "), "{}", answer.text);
         say(&format!("round {round}: the first answer {} ms after kill -9", took.as_millis()));
-        worst = worst.max(took);
+        (best, worst) = (best.min(took), worst.max(took));
         // The phone asked many times; the answers to the rest must not be taken for those of the next round.
         while phone.receive(Duration::from_millis(50)).is_some() {}
         node.wait_until_up(PATIENCE).unwrap();
     }
-    say(&format!("worst of 5: {} ms, promised {} ms", worst.as_millis(), PROMISED.as_millis()));
-    // Ten times the promise: a busy machine fails no test, a broken restart does.
+    say(&format!(
+        "best of 5: {} ms, worst: {} ms, promised {} ms",
+        best.as_millis(),
+        worst.as_millis(),
+        PROMISED.as_millis()
+    ));
+    // One round that keeps the promise shows that the restart can; a busy machine may spoil the others, tenfold at most.
+    assert!(best <= PROMISED, "{best:?}");
     assert!(worst < PROMISED * 10, "{worst:?}");
 }
