@@ -154,6 +154,7 @@ mod tests {
                 sip_out_xsk: 1_234_567,
                 sip_out_kernel: 0,
             },
+            workers: Vec::new(),
             registrations: Registrations { aors: 9, bindings: 10 },
             calls: Calls { invites: calls, answered: calls, byes: 0 },
             whole: serde_json::Value::Null,

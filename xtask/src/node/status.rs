@@ -1,5 +1,7 @@
 //! The object that `strowger status --json` prints, as far as the chores and tests read it.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -15,6 +17,8 @@ pub struct Status {
     pub dataplane: Dataplane,
     /// SIP messages by way and direction.
     pub totals: Totals,
+    /// What each worker counted.
+    pub workers: Vec<Worker>,
     /// The location table.
     pub registrations: Registrations,
     /// Calls seen.
@@ -59,6 +63,15 @@ pub struct Totals {
     pub sip_out_kernel: u64,
 }
 
+/// One worker.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Worker {
+    /// Its number, from 0.
+    pub id: u32,
+    /// What it counted, by name.
+    pub counters: BTreeMap<String, u64>,
+}
+
 /// The location table.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Registrations {
@@ -89,6 +102,18 @@ impl Status {
         let mut status: Self = serde_json::from_value(whole.clone()).doing("read the node's status")?;
         status.whole = whole;
         Ok(status)
+    }
+
+    /// The counter of this name, summed over workers; 0 when no worker knows it.
+    pub fn counted(&self, name: &str) -> u64 {
+        self.workers.iter().map(|worker| worker.counted(name)).sum()
+    }
+}
+
+impl Worker {
+    /// The counter of this name; 0 when it does not know it.
+    pub fn counted(&self, name: &str) -> u64 {
+        self.counters.get(name).copied().unwrap_or(0)
     }
 }
 
@@ -127,7 +152,9 @@ mod tests {
         let text = r#"{ "node": {"name":"lab-1","version":"0.1.0","pid":7,"uptime_s":1,"state":"up"},
             "dataplane": {"mode":"copy","wanted":"auto","fallback":"EOPNOTSUPP","interface":"sw-node","ifindex":2,
                 "netns":"strowger-node","xdp_attached":true,"xdp":{"redirect":5},"queues":[]},
-            "workers": [], "sip": {"counters": {}},
+            "workers": [{"id":0,"cpu":0,"answering":true,"counters":{"rx_xsk":6},"kernel":{}},
+                {"id":1,"cpu":1,"answering":true,"counters":{"rx_xsk":1,"tx_xsk":9},"kernel":{}}],
+            "sip": {"counters": {}},
             "totals": {"sip_in_xsk":6,"sip_in_kernel":1,"sip_out_xsk":5,"sip_out_kernel":2},
             "registrations": {"aors":3,"bindings":4}, "calls": {"invites":1,"answered":1,"byes":1} }"#;
         let status = Status::read(text).unwrap();
@@ -135,6 +162,8 @@ mod tests {
         assert_eq!(status.totals.sent(), 7);
         assert_eq!(status.dataplane.fallback.as_deref(), Some("EOPNOTSUPP"));
         assert_eq!(status.whole["dataplane"]["xdp"]["redirect"], 5);
+        assert_eq!((status.counted("rx_xsk"), status.workers[1].counted("tx_xsk")), (7, 9));
+        assert_eq!(status.counted("no_such_counter"), 0);
         let later = Totals { sip_in_xsk: 8, ..status.totals };
         assert_eq!((later - status.totals).sip_in_xsk, 2);
         assert!(Status::read("{}").is_err());

@@ -19,6 +19,7 @@ fn a_neighbour_flush_every_100_ms_loses_no_call() {
     let registrations = phones.register(20, |_| ()).unwrap();
     assert_eq!(registrations.failed, 0);
 
+    let before = node.status().unwrap();
     let over = AtomicBool::new(false);
     let plan = Traffic { users: 20, calls: 500, rate: 100, hold: Duration::from_millis(100) };
     let (report, flushes) = std::thread::scope(|scope| {
@@ -35,12 +36,18 @@ fn a_neighbour_flush_every_100_ms_loses_no_call() {
         over.store(true, Ordering::Relaxed);
         (report.unwrap(), flusher.join().unwrap())
     });
-    let totals = node.status().unwrap().totals;
+    let after = node.status().unwrap();
+    let totals = after.totals - before.totals;
+    let misses = after.counted("detour_unresolved") - before.counted("detour_unresolved");
     say(&format!(
-        "{} calls ok under {flushes} flushes, {} retransmissions, {totals:?}",
+        "{} calls ok under {flushes} flushes, {misses} messages without a neighbour, {} retransmissions, {totals:?}",
         report.calling.ok,
         report.calling.retransmissions + report.called.retransmissions
     ));
     assert!(flushes >= 10, "the flushes happened under load");
+    assert!(
+        misses > 0 && totals.sip_out_kernel >= misses,
+        "a flush reached the node, and its way out took over"
+    );
     assert_eq!((report.calling.ok, report.calling.failed), (500, 0), "{report:?}");
 }
