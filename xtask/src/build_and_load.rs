@@ -164,6 +164,7 @@ impl Site {
                 interface: interface.clone(),
                 netns: None,
                 mode: args.mode.clone(),
+                workers: None,
                 listen: args.listen.clone(),
                 open: args.open_registration,
                 extra: String::new(),

@@ -24,6 +24,8 @@ pub struct Configuration {
     pub netns: Option<String>,
     /// `dataplane.mode`.
     pub mode: String,
+    /// `dataplane.workers`; without it the node's default.
+    pub workers: Option<u32>,
     /// `sip.listen`.
     pub listen: Vec<SocketAddr>,
     /// Whether anybody may register (`auth.required: false`).
@@ -41,6 +43,7 @@ impl Configuration {
             interface: Lab::NODE_INTERFACE.to_owned(),
             netns: Some(lab.node.name().to_owned()),
             mode: "auto".to_owned(),
+            workers: None,
             listen: vec![Lab::node_v4(), Lab::node_v6()],
             open: true,
             extra: String::new(),
@@ -60,6 +63,9 @@ impl Configuration {
             let _ = writeln!(text, "  netns: {netns}");
         }
         let _ = writeln!(text, "  mode: {}", self.mode);
+        if let Some(workers) = self.workers {
+            let _ = writeln!(text, "  workers: {workers}");
+        }
         let listen: Vec<String> = self.listen.iter().map(|address| format!("\"{address}\"")).collect();
         let listen = listen.join(", ");
         // The domains are the listen addresses by default, and so are the phones'.
@@ -153,6 +159,8 @@ mod tests {
         assert_eq!(endpoint.netns.as_deref(), Some("swt-text-node"));
         assert!(configuration.text().contains("listen: [\"10.77.0.2:5060\", \"[fd77::2]:5060\"]"));
         configuration.socket = Some(PathBuf::from("/tmp/other.sock"));
+        configuration.workers = Some(2);
+        assert!(configuration.text().contains("  workers: 2\n"));
         let endpoint = Endpoint::parse(&configuration.text()).unwrap();
         assert_eq!(endpoint.socket, PathBuf::from("/tmp/other.sock"));
     }

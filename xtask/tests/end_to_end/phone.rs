@@ -8,7 +8,7 @@ use strowger_xtask::namespace::Namespace;
 
 /// One user behind one socket.
 pub(crate) struct Phone {
-    pub(crate) user: &'static str,
+    pub(crate) user: String,
     pub(crate) address: SocketAddr,
     node: SocketAddr,
     socket: UdpSocket,
@@ -19,13 +19,13 @@ impl Phone {
     /// A phone at `address` in `namespace` that speaks to `node`.
     pub(crate) fn new(
         namespace: &Namespace,
-        user: &'static str,
+        user: impl Into<String>,
         address: SocketAddr,
         node: SocketAddr,
     ) -> Self {
         // A socket stays in the namespace of the thread that made it.
         let socket = namespace.enter_on_a_thread(|| UdpSocket::bind(address).unwrap()).unwrap();
-        Self { user, address: socket.local_addr().unwrap(), node, socket, sequence: 0 }
+        Self { user: user.into(), address: socket.local_addr().unwrap(), node, socket, sequence: 0 }
     }
 
     /// Sends the text to the node. Where nobody listens the kernel says so on a later call; that is no error here.
