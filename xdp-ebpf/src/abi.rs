@@ -16,6 +16,14 @@ pub const MAX_LISTENERS: u32 = 64;
 /// The program reads the coarse clock, which lags by up to one tick of the kernel (1 to 10 ms).
 pub const HEARTBEAT_STALE_NS: u64 = 100_000_000;
 
+/// Bytes of the longest frame that is redirected, from the Ethernet header on; a longer one is passed.
+///
+/// What a chunk of 4,096 bytes of an AF_XDP socket holds behind the kernel's 256 bytes of headroom and 256 of
+/// the socket's own. The kernel looks at the chunk only when the redirect is done, and then drops
+/// (`rx_dropped`) what doesn't fit: PASS must come before. Whoever puts a socket into
+/// [`map::SOCKETS`] gives its chunks this room.
+pub const LONGEST_FRAME: usize = 4096 - 256 - 256;
+
 /// Name of the program inside the object.
 pub const PROGRAM_NAME: &str = "strowger";
 

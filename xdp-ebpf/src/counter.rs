@@ -10,6 +10,8 @@ pub enum Counter {
     Redirect,
     /// UDP, but to no listener.
     PassNotListener,
+    /// To a listener, but longer than [`LONGEST_FRAME`](crate::LONGEST_FRAME).
+    PassTooLong,
     /// To a listener, on a queue beyond [`MAX_QUEUES`](crate::MAX_QUEUES).
     PassQueueUnknown,
     /// To a listener, but no worker has beaten for the queue yet.
@@ -53,9 +55,10 @@ impl Counter {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every counter, in the order of their discriminants.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Redirect,
         Self::PassNotListener,
+        Self::PassTooLong,
         Self::PassQueueUnknown,
         Self::PassNoHeartbeat,
         Self::PassStaleHeartbeat,
@@ -90,6 +93,9 @@ impl Counter {
         match self {
             Self::Redirect => ("redirect", "SIP given to the AF_XDP socket of its queue"),
             Self::PassNotListener => ("pass_not_listener", "UDP to an address or port that is not ours"),
+            Self::PassTooLong => {
+                ("pass_too_long", "for us, but longer than a chunk of an AF_XDP socket: above 3,584 bytes")
+            }
             Self::PassQueueUnknown => {
                 ("pass_queue_unknown", "for us, on a receive queue beyond those that can be served")
             }

@@ -16,8 +16,8 @@ mod counter;
 mod loader;
 
 pub use abi::{
-    CounterBlock, HEARTBEAT_STALE_NS, HeartbeatSlot, ListenerKey, MAX_LISTENERS, MAX_QUEUES, PROGRAM_NAME,
-    map,
+    CounterBlock, HEARTBEAT_STALE_NS, HeartbeatSlot, LONGEST_FRAME, ListenerKey, MAX_LISTENERS, MAX_QUEUES,
+    PROGRAM_NAME, map,
 };
 pub use counter::Counter;
 #[cfg(feature = "loader")]

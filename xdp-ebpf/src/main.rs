@@ -10,11 +10,16 @@
 //! 1. decode: Ethernet, up to two VLAN tags, IPv4 or IPv6, UDP (`strowger_wire::decode`, which the worker
 //!    applies to the same bytes again);
 //! 2. is destination and port a listener of ours?
-//! 3. does the worker of this queue live?
-//! 4. redirect, with PASS for an empty slot.
+//! 3. does it fit into a chunk of the socket? The kernel would drop it after the redirect;
+//! 4. does the worker of this queue live?
+//! 5. redirect, with PASS for an empty slot.
 //!
-//! What may refuse a packet of ours belongs between 2 and 3; what chooses among several sockets of one
-//! queue belongs between 3 and 4.
+//! What may refuse a packet of ours belongs between 3 and 4; what chooses among several sockets of one
+//! queue belongs between 4 and 5.
+//!
+//! The whole packet lies between `data` and `data_end`. One in several buffers never comes here: the program
+//! isn't `xdp.frags`, so drivers refuse it at an MTU for which they need them, and generic XDP makes the packet
+//! one piece first. If one came nevertheless, its IP length would not fit into the first buffer: PASS.
 //!
 //! Built by `cargo xtask build-ebpf` for bpfel-unknown-none, and committed as `object/strowger-xdp.o`.
 #![no_std]
@@ -31,8 +36,8 @@ use aya_ebpf::bindings::xdp_action::{XDP_PASS, XDP_REDIRECT};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::debug;
-use strowger_wire::{Reject, decode};
-use strowger_xdp::{Counter, ListenerKey};
+use strowger_wire::{Load as _, Reject, decode};
+use strowger_xdp::{Counter, LONGEST_FRAME, ListenerKey};
 
 use crate::frame::Frame;
 use crate::maps::Liveness;
@@ -41,6 +46,7 @@ use crate::maps::Liveness;
 enum Exit {
     Undecodable(Reject),
     NotListener,
+    TooLong,
     QueueUnknown,
     NoHeartbeat,
     StaleHeartbeat,
@@ -55,6 +61,7 @@ pub fn strowger(ctx: XdpContext) -> u32 {
         Ok(()) => (XDP_REDIRECT, Counter::Redirect),
         Err(Exit::Undecodable(reject)) => (XDP_PASS, Counter::from(reject)),
         Err(Exit::NotListener) => (XDP_PASS, Counter::PassNotListener),
+        Err(Exit::TooLong) => (XDP_PASS, Counter::PassTooLong),
         Err(Exit::QueueUnknown) => (XDP_PASS, Counter::PassQueueUnknown),
         Err(Exit::NoHeartbeat) => (XDP_PASS, Counter::PassNoHeartbeat),
         Err(Exit::StaleHeartbeat) => (XDP_PASS, Counter::PassStaleHeartbeat),
@@ -69,9 +76,13 @@ pub fn strowger(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn try_steer(ctx: &XdpContext, queue: u32) -> Result<(), Exit> {
-    let datagram = decode(&Frame::of(ctx)).map_err(Exit::Undecodable)?;
+    let frame = Frame::of(ctx);
+    let datagram = decode(&frame).map_err(Exit::Undecodable)?;
     if !maps::is_listener(&ListenerKey::new(datagram.version, &datagram.dst)) {
         return Err(Exit::NotListener);
+    }
+    if frame.holds(LONGEST_FRAME + 1) {
+        return Err(Exit::TooLong);
     }
     match maps::liveness(queue) {
         Liveness::Alive => {}

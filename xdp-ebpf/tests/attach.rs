@@ -7,13 +7,16 @@
 mod packet;
 
 use std::io::{self, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use packet::to;
 use rustix::net::{AddressFamily, SocketType};
-use strowger_xdp::{Arrival, AttachError, AttachMode, Counter, LoadError, LoadOptions, Program};
+use strowger_xdp::{
+    Arrival, AttachError, AttachMode, Counter, LONGEST_FRAME, LoadError, LoadOptions, Program,
+};
 
 const LISTENER: &str = "10.77.0.2:5060";
 
@@ -106,6 +109,56 @@ fn an_occupied_interface_is_left_alone() {
             second.attach(ifindex("swt-a"), mode).unwrap();
         }
     });
+}
+
+/// Generic XDP makes one piece of any frame, and test runs none of this length: so these go over a real interface.
+#[test]
+fn a_frame_that_no_chunk_holds_is_passed() {
+    in_namespace(|| {
+        ip("link add swt-a mtu 9000 type veth peer name swt-b mtu 9000");
+        ip("link set swt-a up");
+        ip("link set swt-b up");
+        let mut program = program();
+        program.attach(ifindex("swt-a"), AttachMode::Generic).unwrap();
+        let heartbeat = program.heartbeat(0).unwrap();
+        heartbeat.beat(u64::MAX);
+        // Taken by an AF_XDP socket that isn't bound, a frame is dropped; counted is what the program decided.
+        let socket = rustix::net::socket(AddressFamily::XDP, SocketType::RAW, None).unwrap();
+        program.set_socket(0, socket.as_fd()).unwrap();
+        let wire = wire("swt-b");
+        for (len, expected) in [
+            (1_000, Counter::Redirect),
+            (LONGEST_FRAME, Counter::Redirect),
+            (LONGEST_FRAME + 1, Counter::PassTooLong),
+            (5_000, Counter::PassTooLong),
+            (9_014, Counter::PassTooLong),
+        ] {
+            let frame = to(LISTENER).payload(vec![b'x'; len - 42]).bytes();
+            let of = |counter: Counter| program.counters().unwrap()[counter as usize];
+            let before = of(expected);
+            rustix::io::write(&wire, &frame).unwrap();
+            let until = Instant::now() + Duration::from_secs(5);
+            while of(expected) == before {
+                assert!(Instant::now() < until, "{len}: {expected:?} did not move");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            assert_eq!(of(expected), before + 1, "{len}");
+        }
+    });
+}
+
+/// A socket that sends whole frames from the interface.
+fn wire(name: &str) -> OwnedFd {
+    let socket = rustix::net::socket(AddressFamily::PACKET, SocketType::RAW, None).unwrap();
+    // SAFETY: an all-zero sockaddr_ll is valid.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_ifindex = ifindex(name) as i32;
+    let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the address is read for the length that is given.
+    let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), len) };
+    assert_eq!(bound, 0, "bind: {}", io::Error::last_os_error());
+    socket
 }
 
 /// A program that came by netlink, as other tools attach theirs, would be replaced by a netlink attach.

@@ -18,7 +18,8 @@ use rustix::time::{ClockId, clock_gettime};
 use strowger_wire::decode;
 use strowger_xdp::Counter::*;
 use strowger_xdp::{
-    Counter, HEARTBEAT_STALE_NS, Heartbeat, ListenerKey, LoadError, LoadOptions, MapError, Program,
+    Counter, HEARTBEAT_STALE_NS, Heartbeat, LONGEST_FRAME, ListenerKey, LoadError, LoadOptions, MapError,
+    Program,
 };
 
 const XDP_PASS: u32 = 2;
@@ -26,6 +27,11 @@ const XDP_REDIRECT: u32 = 4;
 
 /// The kernel runs no packet shorter than an Ethernet header; userspace judges those alone.
 const LEAST_RUN: usize = 14;
+
+/// A test run gives a longer packet in several buffers, of which the program sees the first: a page of 4,096 bytes
+/// less 256 in front and 320 behind. What lies between this and an interface's longest frame is judged by userspace
+/// alone here, and by the kernel in `attach.rs`.
+const MOST_RUN: usize = 3_520;
 
 const V4: &str = "10.77.0.2:5060";
 const V6: &str = "[fd77::2]:5060";
@@ -54,6 +60,16 @@ fn table() -> Vec<(&'static str, Packet, Counter)> {
         ("no payload", to(V4).payload(Vec::new()), Redirect),
         ("a full frame of 1,500 bytes", to(V4).payload(long(1_472)), Redirect),
         ("a jumbo frame", to(V6).payload(long(3_400)), Redirect),
+        ("the longest over IPv4", to(V4).payload(long(LONGEST_FRAME - 42)), Redirect),
+        ("the longest over IPv6", to(V6).payload(long(LONGEST_FRAME - 62)), Redirect),
+        ("the longest, tags included", to(V4).tag(SERVICE).tag(CUSTOMER).payload(long(3_534)), Redirect),
+        ("the longest, padding included", to(V4).payload(long(LONGEST_FRAME - 52)).padding(10), Redirect),
+        // Ours, but for the kernel: no chunk holds it.
+        ("one byte too long over IPv4", to(V4).payload(long(LONGEST_FRAME - 41)), PassTooLong),
+        ("one byte too long over IPv6", to(V6).payload(long(LONGEST_FRAME - 61)), PassTooLong),
+        ("too long by its tags", to(V4).tag(SERVICE).tag(CUSTOMER).payload(long(3_535)), PassTooLong),
+        ("too long by its padding", to(V4).payload(long(LONGEST_FRAME - 52)).padding(11), PassTooLong),
+        ("a full jumbo frame", to(V4).payload(long(8_972)), PassTooLong),
         // Somebody else's.
         ("another port", to("10.77.0.2:5061"), PassNotListener),
         ("another address", to("10.77.0.3:5060"), PassNotListener),
@@ -185,7 +201,7 @@ fn every_packet_gets_its_verdict() {
     let Some(served) = Served::new() else { return };
     for (name, packet, expected) in table() {
         let bytes = packet.bytes();
-        if bytes.len() >= LEAST_RUN {
+        if (LEAST_RUN..=MOST_RUN).contains(&bytes.len()) {
             assert_eq!(served.verdict(name, &bytes), expected, "{name}");
         }
     }
@@ -201,12 +217,24 @@ fn the_table_shows_every_verdict() {
     }
 }
 
+/// No driver gives such a packet to a program that isn't `xdp.frags`. Were there one, it is passed: the IP packet
+/// doesn't fit into the first buffer.
+#[test]
+fn a_packet_in_several_buffers_is_pass() {
+    let Some(served) = Served::new() else { return };
+    for bytes in [to(V4).payload(vec![b'x'; 3_900]).bytes(), to(V6).payload(vec![b'x'; 3_500]).bytes()] {
+        assert_eq!(served.verdict("several buffers", &bytes), PassIpLength);
+    }
+}
+
 /// What the kernel should have said, by the decoder in userspace.
 fn judged_in_userspace(packet: &[u8]) -> Counter {
     let ours = LISTENERS.map(|listener| ListenerKey::from(listener.parse::<SocketAddr>().unwrap()));
     match decode(packet) {
         Err(reject) => Counter::from(reject),
-        Ok(datagram) if ours.contains(&ListenerKey::new(datagram.version, &datagram.dst)) => Redirect,
+        Ok(datagram) if ours.contains(&ListenerKey::new(datagram.version, &datagram.dst)) => {
+            if packet.len() > LONGEST_FRAME { PassTooLong } else { Redirect }
+        }
         Ok(_) => PassNotListener,
     }
 }
@@ -224,7 +252,7 @@ fn kernel_and_userspace_agree_on_damaged_packets() {
     let Some(served) = Served::new() else { return };
     let mut dice = Dice(5060);
     let mut packets: Vec<_> = table().into_iter().map(|(_, packet, _)| packet.bytes()).collect();
-    packets.retain(|packet| packet.len() >= LEAST_RUN);
+    packets.retain(|packet| (LEAST_RUN..=MOST_RUN).contains(&packet.len()));
     let mut redirected = 0;
     for round in 0..5_000 {
         let mut packet = packets[round % packets.len()].clone();

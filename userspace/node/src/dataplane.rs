@@ -35,6 +35,10 @@ const CHUNK: u32 = 4096;
 /// Room in front of a message besides XDP's own 256 bytes. What we put in front is a Via and a Record-Route: with the
 /// longest listen address and token under 300 bytes. 256 more leave room for a second Record-Route.
 const HEADROOM: u32 = 256;
+// The program redirects frames up to a length that a chunk must have room for: what is longer than the room, the
+// kernel drops. Where there is more room than that, frames pass that could be ours.
+const _: () =
+    assert!(strowger_xdp::LONGEST_FRAME == (CHUNK - strowger_xsk::XDP_HEADROOM - HEADROOM) as usize);
 /// Entries of each ring.
 const RING: u32 = 2048;
 /// Bytes of frame memory of one queue.

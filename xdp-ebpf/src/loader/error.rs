@@ -9,7 +9,7 @@ use aya::EbpfError;
 use aya::programs::ProgramError;
 use thiserror::Error;
 
-use crate::{MAX_LISTENERS, MAX_QUEUES};
+use crate::{LONGEST_FRAME, MAX_LISTENERS, MAX_QUEUES};
 
 /// Why the program couldn't be loaded.
 #[derive(Debug, Error)]
@@ -175,7 +175,8 @@ pub enum AttachError {
     /// Another answer of the kernel or the driver.
     #[error(
         "attaching the XDP program to interface {ifindex} failed: {source}; `dmesg` may know more (a \
-         usual reason in native mode is an MTU above 3,500: lower it or use generic mode)"
+         usual reason in native mode is an MTU above 3,500: lower it, or use generic mode, where frames above \
+         {LONGEST_FRAME} bytes go to the kernel's socket)"
     )]
     Kernel {
         /// The interface.

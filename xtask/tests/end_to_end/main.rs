@@ -10,6 +10,7 @@ mod calls;
 mod commands;
 mod fragments;
 mod gateway;
+mod jumbo;
 mod kill;
 mod laboratory;
 mod misuse;
