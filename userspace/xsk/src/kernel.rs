@@ -208,23 +208,30 @@ impl KernelSocket {
         if self.slot(at, message.clone()).is_none() {
             return false;
         }
-        self.wait(Waiting { place: Place::Received(at), range: message, to });
+        self.make_room();
+        self.waiting.push(Waiting { place: Place::Received(at), range: message, to });
         true
     }
 
     /// Queues a copy of `message`. False when it is longer than a UDP datagram can be.
     pub fn send_copy(&mut self, message: &[u8], to: SocketAddr) -> bool {
-        if self.copied == self.copies.len() {
-            self.flush();
-        }
+        // First: a flush gives all copies' places away, so it must not come between taking one and queueing it.
+        self.make_room();
         let at = self.copied;
         let Some(place) = self.copies.get_mut(at).and_then(|slot| slot.bytes.get_mut(..message.len())) else {
             return false;
         };
         place.copy_from_slice(message);
         self.copied += 1;
-        self.wait(Waiting { place: Place::Copied(at), range: 0..message.len(), to });
+        self.waiting.push(Waiting { place: Place::Copied(at), range: 0..message.len(), to });
         true
+    }
+
+    /// One more can wait, and one more copy be kept: every copy waits, so there are never more of them.
+    fn make_room(&mut self) {
+        if self.waiting.len() == BATCH {
+            self.flush();
+        }
     }
 
     /// Sends everything that waits. What the kernel does not take is counted and lost, as UDP is: SIP retransmits.
@@ -266,13 +273,6 @@ impl KernelSocket {
         }
         waiting.clear();
         self.copied = 0;
-    }
-
-    fn wait(&mut self, waiting: Waiting) {
-        if self.waiting.len() == BATCH {
-            self.flush();
-        }
-        self.waiting.push(waiting);
     }
 
     /// What it counted.
@@ -373,6 +373,27 @@ mod tests {
             assert_eq!(bytes[..40], [n; 40]);
         }
         assert_eq!(socket.counters().sent, 100);
+    }
+
+    #[test]
+    fn copies_behind_a_full_batch_of_answers_keep_their_bytes() {
+        let mut socket = loopback();
+        let (one, two) = (peer(), peer());
+        one.send_to(b"ask", socket.local()).expect("sent");
+        assert_eq!(receive(&mut socket), 1);
+        let Received { source, message, .. } = socket.received(0).expect("there");
+        for _ in 0..KernelSocket::BATCH {
+            assert!(socket.send_slot(0, message.clone(), source));
+        }
+        assert!(socket.send_copy(b"for ONE", one.local_addr().expect("bound")));
+        assert!(socket.send_copy(b"for TWO", two.local_addr().expect("bound")));
+        socket.flush();
+        let mut bytes = [0; 64];
+        for _ in 0..KernelSocket::BATCH {
+            assert_eq!(one.recv(&mut bytes).expect("arrives"), 3);
+        }
+        assert_eq!(one.recv(&mut bytes).map(|n| bytes[..n].to_vec()).expect("arrives"), b"for ONE");
+        assert_eq!(two.recv(&mut bytes).map(|n| bytes[..n].to_vec()).expect("arrives"), b"for TWO");
     }
 
     #[test]
