@@ -1,52 +1,36 @@
-//! Bringing the data plane up and down: XDP program, AF_XDP sockets, kernel sockets, next hops, workers.
+//! Bringing the data plane up and down: kernel sockets, the device (see [`nic`]), next hops, workers.
 //!
 //! Everything here runs on one thread inside the data plane's network namespace (see `netns`), and the threads it starts
-//! inherit that. The order makes every moment safe: kernel sockets are bound before the program is attached, and the
-//! program passes what it has no live socket for, so traffic is answered by whichever path is up. On any fault what
-//! was already done is undone by dropping it.
+//! inherit that. The order makes every moment safe: kernel sockets are bound first and keep what arrives until their
+//! workers run, and the XDP program passes what it has no live worker for, so traffic is answered by whichever path
+//! is up first. On any fault what was already done is undone by dropping it.
+
+pub(crate) mod nic;
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use strowger_engine::{Engine, Location};
-use strowger_xdp::{AttachError, AttachMode, LoadError, LoadOptions, MapError, Program};
-use strowger_xsk::{
-    BindMode, Device, KernelSocket, Mirror, Mode as WantedBind, Pages, RingSizes, Socket, SocketConfig,
-    UmemConfig, XskError,
-};
+use strowger_xdp::Program;
+use strowger_xsk::{Device, KernelSocket, Mirror};
 
-use crate::config::{Auto, Config, Level, Mode, Queues, Steering};
+use crate::config::{Auto, Config, Steering};
 use crate::egress::FastPath;
 use crate::fault::Fault;
-use crate::netns;
 use crate::report::Desk;
 use crate::secret;
 use crate::worker::{Queue, Report, Worker};
 
-/// Frames of one queue: twice what its four rings can hold at once would be waste, less would starve one of them.
-const FRAMES: u32 = 4096;
-/// Bytes of one frame: a page, so that a whole MTU of 1500 and both headrooms fit.
-const CHUNK: u32 = 4096;
-/// Room in front of a message besides XDP's own 256 bytes. What we put in front is a Via and a Record-Route: with the
-/// longest listen address and token under 300 bytes. 256 more leave room for a second Record-Route.
-const HEADROOM: u32 = 256;
-// The program redirects frames up to a length that a chunk must have room for: what is longer than the room, the
-// kernel drops. Where there is more room than that, frames pass that could be ours.
-const _: () =
-    assert!(strowger_xdp::LONGEST_FRAME == (CHUNK - strowger_xsk::XDP_HEADROOM - HEADROOM) as usize);
-/// Entries of each ring.
-const RING: u32 = 2048;
-/// Bytes of frame memory of one queue.
-pub(crate) const UMEM_BYTES: u64 = FRAMES as u64 * CHUNK as u64;
 /// Wanted size of a kernel socket's receive buffer, bytes: 100 ms of 100,000 messages a second.
 const SOCKET_BUFFER: usize = 8 << 20;
 /// How long a stopping worker may take to finish what is in its rings.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
+/// How often we look whether the device is still there.
+const DEVICE_WATCH: Duration = Duration::from_millis(500);
 
 /// What is fixed once the data plane is up; status shows it.
 #[derive(Debug, Clone)]
@@ -83,33 +67,52 @@ pub(crate) struct Plane {
     pub workers: Vec<Running>,
     /// All bindings.
     pub location: Arc<Location>,
-    /// Keeps the next hops true.
-    _mirror: Option<Mirror>,
+    /// Keeps the next hops true; none with mode `off`.
+    pub mirror: Option<Mirror>,
     /// How many queues are served.
     pub queues: usize,
-    stop: Arc<AtomicBool>,
+    /// Set when the device has gone, or is another one of the same name.
+    lost: Arc<AtomicBool>,
+    stop: StopFlag,
+}
+
+/// Tells workers and watchers to stop, also when the start fails half-way.
+struct StopFlag(Arc<AtomicBool>);
+
+impl Drop for StopFlag {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Plane {
-    /// Starts everything that `config` wants. Call through [`netns::inside`].
+    /// Starts everything that `config` wants. Call through [`crate::netns::inside`].
     pub(crate) fn start(config: &Config) -> Result<Plane, Fault> {
         // Exclusively for a moment: with SO_REUSEPORT alone a second node would silently share our traffic.
         for address in &config.sip.listen {
             UdpSocket::bind(address).map_err(|error| listen_fault(*address, &error))?;
         }
+        let cpus = worker_cpus(config)?;
+        let found = nic::find(config)?;
+        let count = worker_count(config, found.as_ref().map(|nic| nic.queues.len()), cpus.len());
+        let mut kernel = Vec::with_capacity(count);
+        for _ in 0..count {
+            kernel.push(kernel_sockets(config)?);
+        }
+
         let engine_config = Arc::new(config.engine(secret(config)?));
         let unsuited = |e| Fault::Other(format!("the configuration does not suit the engine: {e}"));
         let location = Arc::new(Location::new(&engine_config).map_err(unsuited)?);
-
-        let Opened { facts, program, sockets } = match config.dataplane.mode {
-            Mode::Off => Opened {
-                facts: Facts { mode: "off", fallback: None, device: None, memory: None },
-                program: None,
-                sockets: Vec::new(),
-            },
-            _ => open_device(config)?,
+        // A queue's memory is best on the NUMA node of its worker.
+        let cpu_of = |at: usize| cpus.get(at % count % cpus.len().max(1)).copied();
+        let (facts, program, sockets) = match &found {
+            None => (Facts { mode: "off", fallback: None, device: None, memory: None }, None, Vec::new()),
+            Some(nic) => {
+                let (facts, program, sockets) = nic.open(config, cpu_of)?;
+                (facts, Some(program), sockets)
+            }
         };
-        let (mirror, hops) = match &facts.device {
+        let (mirror, hops) = match &found {
             Some(_) => {
                 let (mirror, hops) =
                     Mirror::start().map_err(|e| Fault::Other(format!("routes and neighbours: {e}")))?;
@@ -118,47 +121,40 @@ impl Plane {
             None => (None, None),
         };
 
-        let queue_count = sockets.len();
-        let cpus = worker_cpus(config);
-        let count = worker_count(config, &facts, sockets.len(), cpus.len());
-        let stop = Arc::new(AtomicBool::new(false));
+        let queues = sockets.len();
         let mut shares: Vec<Vec<Queue>> = (0..count).map(|_| Vec::new()).collect();
-        for (at, (number, socket)) in sockets.into_iter().enumerate() {
-            let heartbeat = match &program {
-                Some(program) => program.heartbeat(number).map_err(map_fault)?,
-                None => return Err(Fault::Other("a queue without a program".to_owned())),
-            };
-            shares[at % count].push(Queue { number, socket, heartbeat });
+        for (at, queue) in sockets.into_iter().enumerate() {
+            shares[at % count].push(queue);
         }
-
+        let stop = StopFlag(Arc::new(AtomicBool::new(false)));
         let mut workers = Vec::with_capacity(count);
-        for (id, queues) in shares.into_iter().enumerate() {
-            let cpu = cpus.get(id % cpus.len().max(1)).copied();
-            let mut kernel = Vec::with_capacity(config.sip.listen.len());
-            for address in &config.sip.listen {
-                kernel.push(
-                    KernelSocket::bind(*address, true, SOCKET_BUFFER)
-                        .map_err(|error| listen_fault(*address, &error))?,
-                );
-            }
+        for (id, (queues, kernel)) in shares.into_iter().zip(kernel).enumerate() {
+            let cpu = cpu_of(id);
             let engine = Engine::new(Arc::clone(&engine_config), Arc::clone(&location)).map_err(unsuited)?;
             let fast = match (&facts.device, &hops) {
                 (Some(device), Some(hops)) => Some(FastPath { device: device.index, hops: hops.clone() }),
                 _ => None,
             };
             let desk = Arc::new(Desk::default());
-            let worker = Worker::new(engine, queues, kernel, fast, Arc::clone(&desk), Arc::clone(&stop))
+            let worker = Worker::new(engine, queues, kernel, fast, Arc::clone(&desk), Arc::clone(&stop.0))
                 .map_err(|e| Fault::Other(format!("worker {id}: {e}")))?;
-            let thread = std::thread::Builder::new()
-                .name(format!("worker-{id}"))
-                .spawn(move || {
-                    pin(id, cpu);
-                    worker.run();
-                })
-                .map_err(|e| Fault::Other(format!("cannot start worker {id}: {e}")))?;
+            let thread = thread(format!("worker-{id}"), move || {
+                pin(id, cpu);
+                worker.run();
+            })?;
             workers.push(Running { id, cpu, desk, thread });
         }
-        Ok(Plane { facts, program, workers, location, _mirror: mirror, queues: queue_count, stop })
+        let lost = Arc::new(AtomicBool::new(false));
+        if let Some(device) = facts.device.clone() {
+            let (lost, stop) = (Arc::clone(&lost), Arc::clone(&stop.0));
+            thread("device-watch".to_owned(), move || watch(&device, &lost, &stop))?;
+        }
+        Ok(Plane { facts, program, workers, location, mirror, queues, lost, stop })
+    }
+
+    /// Whether the device has gone since the start. What is left of the data plane then serves nobody.
+    pub(crate) fn device_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// The first worker that ended without being told to. There is no such thing but a panic.
@@ -171,7 +167,7 @@ impl Plane {
         if let Some(program) = &mut self.program {
             program.detach();
         }
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.0.store(true, Ordering::Relaxed);
         let deadline = Instant::now() + STOP_PATIENCE;
         for worker in self.workers.drain(..) {
             while !worker.thread.is_finished() && Instant::now() < deadline {
@@ -186,117 +182,32 @@ impl Plane {
     }
 }
 
-impl Drop for Plane {
-    fn drop(&mut self) {
-        // On a fault during start: threads must not outlive the sockets' owner.
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-/// What was opened of the device; nothing with mode `off`.
-struct Opened {
-    facts: Facts,
-    program: Option<Program>,
-    /// By the queue's number.
-    sockets: Vec<(u32, Socket)>,
-}
-
-/// Loads and attaches the program, then opens a socket for each queue.
-fn open_device(config: &Config) -> Result<Opened, Fault> {
-    let wanted = config.dataplane.mode;
-    let name = config.dataplane.interface.as_deref().unwrap_or_default();
-    let device = Device::find(name).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Fault::NoInterface {
-            interface: name.to_owned(),
-            place: netns::place(config.dataplane.netns.as_deref()),
-        },
-        _ => Fault::Other(format!("dataplane.interface: {name}: {error}")),
-    })?;
-    if !device.up {
-        return Err(Fault::Unsupported(format!(
-            "dataplane.interface: `{name}` is down; `ip link set {name} up`"
-        )));
-    }
-    let queues = chosen_queues(config, &device)?;
-
-    let options =
-        LoadOptions { queues: strowger_xdp::MAX_QUEUES, log_packets: config.log.level == Level::Trace };
-    let mut program = Program::load(&options).map_err(load_fault)?;
-    for address in &config.sip.listen {
-        program.listen(*address).map_err(map_fault)?;
-    }
-
-    let (attached, mut fallback) = attach(&mut program, &device, wanted)?;
-    let bind = match (wanted, attached) {
-        (Mode::ZeroCopy, _) => WantedBind::ZeroCopy,
-        (Mode::Auto, AttachMode::Native) => WantedBind::Auto,
-        _ => WantedBind::Copy,
+fn kernel_sockets(config: &Config) -> Result<Vec<KernelSocket>, Fault> {
+    let bind = |address: &SocketAddr| {
+        KernelSocket::bind(*address, true, SOCKET_BUFFER).map_err(|error| listen_fault(*address, &error))
     };
-    let mut sockets = Vec::with_capacity(queues.len());
-    let mut zero_copy = true;
-    let mut memory = None;
-    for number in queues {
-        let socket_config = SocketConfig {
-            umem: UmemConfig { frames: FRAMES, chunk: CHUNK, headroom: HEADROOM, huge: true },
-            rings: RingSizes { rx: RING, tx: RING, fill: RING, completion: RING },
-            mode: bind,
-            need_wakeup: true,
-        };
-        let socket = Socket::open(device.index, number, &socket_config)
-            .map_err(|e| socket_fault(&e, &device, number))?;
-        if socket.mode() != BindMode::ZeroCopy {
-            zero_copy = false;
-            fallback = fallback.or_else(|| socket.fallback_reason().map(|r| format!("zero-copy bind: {r}")));
-        }
-        memory.get_or_insert_with(|| frame_memory(socket.umem().pages()).to_owned());
-        program.set_socket(number, socket.as_fd()).map_err(map_fault)?;
-        sockets.push((number, socket));
-    }
-    let mode = match attached {
-        AttachMode::Generic => "generic",
-        AttachMode::Native if zero_copy => "zero-copy",
-        AttachMode::Native => "copy",
-    };
-    if wanted != Mode::Auto {
-        fallback = None;
-    }
-    Ok(Opened {
-        facts: Facts { mode, fallback, device: Some(device), memory },
-        program: Some(program),
-        sockets,
-    })
+    config.sip.listen.iter().map(bind).collect()
 }
 
-fn frame_memory(pages: Pages) -> &'static str {
-    match pages {
-        Pages::Huge => "huge pages",
-        Pages::Transparent => "transparent huge pages",
-        Pages::Ordinary => "ordinary pages",
-    }
+fn thread(name: String, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Fault> {
+    let failed = format!("cannot start the thread {name}");
+    std::thread::Builder::new().name(name).spawn(work).map_err(|e| Fault::Other(format!("{failed}: {e}")))
 }
 
-/// Native where the driver can, generic where that is allowed.
-fn attach(
-    program: &mut Program,
-    device: &Device,
-    wanted: Mode,
-) -> Result<(AttachMode, Option<String>), Fault> {
-    if wanted == Mode::Generic {
-        return match program.attach(device.index, AttachMode::Generic) {
-            Ok(()) => Ok((AttachMode::Generic, None)),
-            Err(error) => Err(attach_fault(&error, device)),
-        };
-    }
-    match program.attach(device.index, AttachMode::Native) {
-        Ok(()) => Ok((AttachMode::Native, None)),
-        // Not every driver that cannot (an MTU too long, queues too few) says so by the same error.
-        Err(native @ (AttachError::NoNative { .. } | AttachError::Kernel { .. })) if wanted == Mode::Auto => {
-            match program.attach(device.index, AttachMode::Generic) {
-                Ok(()) => Ok((AttachMode::Generic, Some(native.to_string()))),
-                Err(error) => Err(attach_fault(&error, device)),
+/// Looks every now and then whether the device is still the one we opened. An AF_XDP socket does not say so.
+fn watch(device: &Device, lost: &AtomicBool, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(DEVICE_WATCH);
+        match Device::find(&device.name) {
+            Ok(now) if now.index == device.index => {}
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(interface = device.name, %error, "cannot be looked at");
+            }
+            _ => {
+                lost.store(true, Ordering::Relaxed);
+                return;
             }
         }
-        Err(error) => Err(attach_fault(&error, device)),
     }
 }
 
@@ -308,37 +219,18 @@ fn secret(config: &Config) -> Result<[u8; secret::LENGTH], Fault> {
     })
 }
 
-fn chosen_queues(config: &Config, device: &Device) -> Result<Vec<u32>, Fault> {
-    match &config.dataplane.queues {
-        Queues::All => {
-            if device.rx_queues > strowger_xdp::MAX_QUEUES {
-                tracing::warn!(
-                    queues = device.rx_queues,
-                    served = strowger_xdp::MAX_QUEUES,
-                    "the kernel socket serves the other queues"
-                );
-            }
-            Ok((0..device.rx_queues.min(strowger_xdp::MAX_QUEUES)).collect())
-        }
-        Queues::List(list) => match list.iter().find(|q| **q >= device.rx_queues) {
-            Some(queue) => Err(Fault::Unsupported(format!(
-                "dataplane.queues: `{}` has {} receive queues numbered from 0, and {queue} is wanted; see `ethtool -l {}`",
-                device.name, device.rx_queues, device.name
-            ))),
-            None => Ok(list.clone()),
-        },
-    }
-}
-
-fn worker_count(config: &Config, facts: &Facts, queues: usize, cpus: usize) -> usize {
-    let most = if facts.device.is_some() { queues } else { usize::MAX };
+/// `queues` is none with mode `off`, where any number of workers can share the addresses.
+fn worker_count(config: &Config, queues: Option<usize>, cpus: usize) -> usize {
     let wanted = match config.dataplane.workers {
         Auto::Auto => cpus,
         Auto::Count(n) => n,
     };
-    let count = wanted.min(most).max(1);
+    let count = wanted.min(queues.unwrap_or(usize::MAX)).max(1);
     if matches!(config.dataplane.workers, Auto::Count(n) if n > count) {
         tracing::warn!(wanted, count, "dataplane.workers: a queue has one worker in this version");
+    }
+    if count > cpus {
+        tracing::warn!(workers = count, cpus, "dataplane.workers: some workers share a CPU");
     }
     if count > 1 && config.dataplane.steering == Steering::CallId {
         tracing::info!("dataplane.steering: call-id is not in this version; flows are spread by the device");
@@ -354,17 +246,31 @@ pub(crate) fn allowed_cpus() -> Vec<usize> {
     }
 }
 
-fn worker_cpus(config: &Config) -> Vec<usize> {
-    if config.dataplane.cpus.is_empty() { allowed_cpus() } else { config.dataplane.cpus.clone() }
+fn worker_cpus(config: &Config) -> Result<Vec<usize>, Fault> {
+    let allowed = allowed_cpus();
+    let wanted = &config.dataplane.cpus;
+    if wanted.is_empty() {
+        return Ok(allowed);
+    }
+    match wanted.iter().find(|cpu| !allowed.contains(cpu)) {
+        Some(cpu) => Err(Fault::Cpu { cpu: *cpu, allowed }),
+        None => Ok(wanted.clone()),
+    }
 }
 
 fn pin(worker: usize, cpu: Option<usize>) {
-    let Some(cpu) = cpu else { return };
-    let mut set = rustix::thread::CpuSet::new();
-    set.set(cpu);
-    if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
+    if let Some(cpu) = cpu
+        && let Err(error) = move_to(cpu)
+    {
         tracing::warn!(worker, cpu, %error, "cannot be pinned; runs wherever the kernel puts it");
     }
+}
+
+/// Pins the calling thread.
+fn move_to(cpu: usize) -> rustix::io::Result<()> {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(cpu);
+    rustix::thread::sched_setaffinity(None, &set)
 }
 
 /// Says why an address can't be listened on, and what to do.
@@ -372,7 +278,9 @@ pub(crate) fn listen_fault(address: SocketAddr, error: &io::Error) -> Fault {
     let problem = match error.kind() {
         io::ErrorKind::AddrInUse => "the port is taken; `ss -lunp` shows by whom".to_owned(),
         io::ErrorKind::AddrNotAvailable => {
-            "no interface here has this address; `ip addr` shows those there are".to_owned()
+            "no interface here has this address; `ip addr` shows those there are (an IPv6 address marked `tentative` is \
+             usable a second later)"
+                .to_owned()
         }
         io::ErrorKind::PermissionDenied => {
             "not permitted; ports below 1024 need CAP_NET_BIND_SERVICE".to_owned()
@@ -380,40 +288,4 @@ pub(crate) fn listen_fault(address: SocketAddr, error: &io::Error) -> Fault {
         _ => error.to_string(),
     };
     Fault::Listen { address, problem }
-}
-
-fn load_fault(error: LoadError) -> Fault {
-    match error {
-        LoadError::Privilege { operation, .. } => Fault::Privilege {
-            what: operation.to_owned(),
-            missing: "CAP_BPF CAP_PERFMON CAP_NET_ADMIN CAP_NET_RAW".to_owned(),
-        },
-        other => Fault::Unsupported(other.to_string()),
-    }
-}
-
-fn map_fault(error: MapError) -> Fault {
-    Fault::Other(error.to_string())
-}
-
-fn attach_fault(error: &AttachError, device: &Device) -> Fault {
-    let name = &device.name;
-    match error {
-        AttachError::Busy { occupant, .. } => Fault::XdpBusy(format!(
-            "dataplane.interface: `{name}` carries another XDP program, {occupant}; stop what attached it, or `ip link set dev {name} xdp off`"
-        )),
-        AttachError::NoNative { .. } => Fault::Unsupported(format!(
-            "dataplane.mode: the driver of `{name}` ({}) has no native XDP; use mode auto or generic",
-            device.driver
-        )),
-        AttachError::Privilege => Fault::Privilege {
-            what: format!("attaching to `{name}`"),
-            missing: "CAP_NET_ADMIN CAP_BPF".to_owned(),
-        },
-        other => Fault::Unsupported(format!("dataplane.interface: `{name}`: {other}")),
-    }
-}
-
-fn socket_fault(error: &XskError, device: &Device, queue: u32) -> Fault {
-    Fault::Unsupported(format!("AF_XDP on queue {queue} of `{}`: {error}", device.name))
 }

@@ -232,7 +232,7 @@ fn device_findings(config: &Config, device: &Device, findings: &mut Vec<Finding>
         }
     }
 
-    let bytes = u64::from(wanted) * dataplane::UMEM_BYTES;
+    let bytes = u64::from(wanted) * dataplane::nic::UMEM_BYTES;
     findings.push(memlock(bytes));
     findings.push(huge_pages(bytes));
 }

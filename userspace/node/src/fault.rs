@@ -33,6 +33,28 @@ pub(crate) enum Fault {
         /// The namespace searched.
         place: String,
     },
+    /// The device is down.
+    #[error("dataplane.interface: `{interface}` is down; `ip link set {interface} up`")]
+    InterfaceDown {
+        /// Its name.
+        interface: String,
+    },
+    /// The device went away while the node ran.
+    #[error(
+        "dataplane.interface: `{interface}` is gone, or is another device now; start the node again when it is there"
+    )]
+    InterfaceLost {
+        /// Its name.
+        interface: String,
+    },
+    /// A worker cannot be where it is wanted.
+    #[error("dataplane.cpus: {cpu} is not a CPU this process may use; it may use {allowed:?}")]
+    Cpu {
+        /// The CPU asked for.
+        cpu: usize,
+        /// Those that would do.
+        allowed: Vec<usize>,
+    },
     /// The network namespace is not there.
     #[error("dataplane.netns: {}: {error}; `ip netns list` lists what is there, `ip netns add NAME` makes one", path.display())]
     NoNetns {
@@ -57,9 +79,15 @@ pub(crate) enum Fault {
         /// Why, and what to do.
         problem: String,
     },
-    /// The kernel or driver lacks what the mode needs.
+    /// The driver lacks what the mode needs.
     #[error("{0}")]
     Unsupported(String),
+    /// The kernel lacks what every mode but `off` needs.
+    #[error("{0}")]
+    Kernel(String),
+    /// Another AF_XDP socket has the queue.
+    #[error("{0}")]
+    QueueBusy(String),
     /// Another XDP program sits on the device.
     #[error("{0}")]
     XdpBusy(String),
@@ -84,13 +112,17 @@ impl Fault {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Fault::Other(_) | Fault::NotRunning { .. } => 1,
-            Fault::Config(_) => 3,
+            Fault::Config(_) | Fault::Cpu { .. } => 3,
             Fault::Privilege { .. } => 4,
-            Fault::NoInterface { .. } | Fault::NoNetns { .. } => 5,
+            Fault::NoInterface { .. }
+            | Fault::InterfaceDown { .. }
+            | Fault::InterfaceLost { .. }
+            | Fault::NoNetns { .. } => 5,
             Fault::Listen { .. } | Fault::StatusSocket { .. } => 6,
             Fault::Unsupported(_) => 7,
-            Fault::XdpBusy(_) => 8,
+            Fault::XdpBusy(_) | Fault::QueueBusy(_) => 8,
             Fault::Unfit(_) => 9,
+            Fault::Kernel(_) => 10,
         }
     }
 
@@ -111,8 +143,9 @@ Exit codes:
   2  the command line is wrong
   3  the configuration is wrong
   4  a privilege is missing
-  5  the interface or network namespace is not there
+  5  the interface or network namespace is not there, is down, or went away
   6  a listen address or the status socket can't be had
-  7  the kernel or the driver lacks what dataplane.mode wants
-  8  another XDP program is attached to the interface
-  9  doctor found something that would stop the node";
+  7  the driver lacks what dataplane.mode wants
+  8  another XDP program or AF_XDP socket has the interface
+  9  doctor found something that would stop the node
+ 10  the kernel lacks XDP or AF_XDP sockets";

@@ -14,10 +14,13 @@ use crate::config::Config;
 use crate::dataplane::Plane;
 use crate::fault::Fault;
 use crate::status::server::Bound;
-use crate::{logging, netns, privilege, status};
+use crate::status::view::View;
+use crate::{logging, netns, privilege};
 
-/// How often we look whether a worker has died.
+/// How often we look whether a worker has died or the device has gone.
 const WATCH: Duration = Duration::from_millis(100);
+/// How often workers are asked whether they still go round.
+const WORKER_WATCH: Duration = Duration::from_secs(1);
 
 /// Runs the node until SIGTERM or SIGINT.
 pub(crate) fn run(config: Config) -> Result<(), Fault> {
@@ -79,7 +82,7 @@ async fn serve(
             tracing::warn!(%error, "the XDP program's log cannot be read");
         });
     }
-    let view = Rc::new(status::view::View::new(config, plane, started));
+    let view = Rc::new(View::new(config, plane, started));
     let result = tokio::select! {
         _ = terminate.recv() => {
             tracing::info!("SIGTERM");
@@ -89,9 +92,8 @@ async fn serve(
             tracing::info!("SIGINT");
             Ok(())
         }
-        worker = dead_worker(&view) => {
-            Err(Fault::Other(format!("worker {worker} died; its panic is in the log above")))
-        }
+        fault = fatal(&view) => Err(fault),
+        () = watchdog(&view) => Err(Fault::Other("the watchdog ended".to_owned())),
         served = socket.serve(|| {
             let view = Rc::clone(&view);
             async move { view.status().await }
@@ -104,11 +106,34 @@ async fn serve(
     result
 }
 
-async fn dead_worker(view: &status::view::View) -> usize {
+async fn fatal(view: &View) -> Fault {
     loop {
-        if let Some(worker) = view.dead_worker() {
-            return worker;
+        if let Some(fault) = view.fatal() {
+            return fault;
         }
         tokio::time::sleep(WATCH).await;
+    }
+}
+
+/// Tells the service manager that we live, as long as every worker answers; one that does not is logged when that
+/// changes. Without a service manager (or without WatchdogSec) only the log is left.
+async fn watchdog(view: &View) {
+    let every = sd_notify::watchdog_enabled().map_or(WORKER_WATCH, |limit| (limit / 3).min(WORKER_WATCH));
+    let mut known = Vec::new();
+    loop {
+        tokio::time::sleep(every).await;
+        let stuck = view.stuck_workers().await;
+        if stuck.is_empty() {
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        }
+        if stuck != known {
+            match stuck.is_empty() {
+                true => tracing::info!("every worker answers again"),
+                false => {
+                    tracing::error!(workers = ?stuck, "do not answer; XDP passes their queues to the kernel")
+                }
+            }
+            known = stuck;
+        }
     }
 }

@@ -26,6 +26,8 @@ use crate::report::Desk;
 /// Longest sleep: a fifth of the age at which XDP takes a heart for still, and the longest that a status request or a
 /// stop waits.
 const SLEEP: Duration = Duration::from_millis(20);
+/// Longest sleep while the kernel has not taken all of a TX ring: nothing would wake us when it can.
+const SLEEP_SENDING: Duration = Duration::from_millis(1);
 /// How long an idle worker looks at its rings before it sleeps: a wake-up costs several microseconds, so this bounds
 /// the waste at a few times what it saves.
 const SPIN: Duration = Duration::from_micros(20);
@@ -121,6 +123,8 @@ pub(crate) struct QueueReport {
     pub statistics: Vec<(&'static str, u64)>,
     /// Where the frames are.
     pub balance: Vec<(&'static str, u64)>,
+    /// Descriptors waiting in each ring.
+    pub rings: Vec<(&'static str, u64)>,
 }
 
 /// See the head of this file.
@@ -254,7 +258,9 @@ impl Worker {
     /// something.
     fn sleep(&mut self, now: Time) -> bool {
         self.lane.counts.count(Count::Sleeps);
-        let longest = self.lane.engine.timeout().map_or(SLEEP, |at| at.since(now).min(SLEEP));
+        let sending = self.queues.iter().any(|queue| queue.socket.ring_use().tx > 0);
+        let most = if sending { SLEEP_SENDING } else { SLEEP };
+        let longest = self.lane.engine.timeout().map_or(most, |at| at.since(now).min(most));
         // At most 20 ms: the conversion cannot fail.
         let longest = Timespec::try_from(longest).unwrap_or(Timespec { tv_sec: 0, tv_nsec: 1_000_000 });
         let mut events = [const {
@@ -441,6 +447,7 @@ impl QueueReport {
         let socket = &queue.socket;
         let c = socket.counters();
         let b = socket.balance();
+        let r = socket.ring_use();
         let statistics = match socket.statistics() {
             Ok(s) => vec![
                 ("rx_dropped", s.rx_dropped),
@@ -481,6 +488,12 @@ impl QueueReport {
                 ("completion", b.completion.into()),
                 ("held", b.held.into()),
                 ("total", b.total.into()),
+            ],
+            rings: vec![
+                ("fill", r.fill.into()),
+                ("rx", r.rx.into()),
+                ("tx", r.tx.into()),
+                ("completion", r.completion.into()),
             ],
         }
     }

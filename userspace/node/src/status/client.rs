@@ -136,6 +136,9 @@ fn render(status: &Status, all: bool) -> String {
         ),
     );
 
+    if plane.frames_leaked > 0 {
+        line("frames leaked", plane.frames_leaked.to_string());
+    }
     for queue in &plane.queues {
         let title = format!("queue {} (worker {}, {})", queue.queue, queue.worker, queue.mode);
         table(&mut text, &title, &[&queue.counters, &queue.statistics], all);
@@ -149,6 +152,7 @@ fn render(status: &Status, all: bool) -> String {
     }
     table(&mut text, "SIP", &[&status.sip.counters], all);
     table(&mut text, "XDP verdicts", &[&plane.xdp], all);
+    table(&mut text, "next hops", &[&plane.next_hops], all);
     text
 }
 

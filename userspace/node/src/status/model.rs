@@ -66,6 +66,10 @@ pub(crate) struct Dataplane {
     pub memory: Option<String>,
     /// The XDP program's verdict counters, summed over CPUs.
     pub xdp: Counts,
+    /// What the mirror of routes and neighbours did; empty with mode `off`.
+    pub next_hops: Counts,
+    /// Frames whose token was dropped instead of given back. Anything but 0 is a bug.
+    pub frames_leaked: u64,
     /// One for each queue we serve.
     pub queues: Vec<Queue>,
 }
@@ -85,6 +89,8 @@ pub(crate) struct Queue {
     pub statistics: Counts,
     /// Where the frames are; the parts sum up to `total`.
     pub balance: Counts,
+    /// Descriptors waiting in each ring.
+    pub rings: Counts,
 }
 
 /// One worker thread.

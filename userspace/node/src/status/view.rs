@@ -2,16 +2,21 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use strowger_engine::{Counters, Event};
+use strowger_xsk::Mirror;
 
 use crate::config::Config;
 use crate::dataplane::Plane;
+use crate::fault::Fault;
+use crate::report::Desk;
 use crate::status::model::{
     Calls, Counts, Dataplane, Node, Queue, Registrations, Sip, Status, Totals, Worker,
 };
-use crate::worker::{Count, Counts as WorkerCounts};
+use crate::worker::{Count, Counts as WorkerCounts, Report};
 
 /// A worker looks at its desk at least every 20 ms; one that needs longer than this is called stuck.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -30,9 +35,30 @@ impl View {
         View { config: config.clone(), plane: RefCell::new(Some(plane)), started }
     }
 
-    /// The worker that ended unasked.
-    pub(crate) fn dead_worker(&self) -> Option<usize> {
-        self.plane.borrow().as_ref().and_then(Plane::dead_worker)
+    /// Why the node cannot go on, if so: a worker that ended unasked, or a device that went away.
+    pub(crate) fn fatal(&self) -> Option<Fault> {
+        let plane = self.plane.borrow();
+        let plane = plane.as_ref()?;
+        if let Some(worker) = plane.dead_worker() {
+            return Some(Fault::Other(format!("worker {worker} died; its panic is in the log above")));
+        }
+        let device = plane.facts.device.as_ref().filter(|_| plane.device_lost())?;
+        Some(Fault::InterfaceLost { interface: device.name.clone() })
+    }
+
+    /// The workers that do not answer. All are asked at once, so this takes [`PATIENCE`] and not more.
+    pub(crate) async fn stuck_workers(&self) -> Vec<usize> {
+        let asked =
+            self.desks().into_iter().map(|(id, _, desk)| async move { (id, desk.ask(PATIENCE).await.1) });
+        let answers = futures_util::future::join_all(asked).await;
+        answers.into_iter().filter(|(_, answering)| !answering).map(|(id, _)| id).collect()
+    }
+
+    fn desks(&self) -> Vec<(usize, Option<usize>, Arc<Desk<Report>>)> {
+        match self.plane.borrow().as_ref() {
+            Some(plane) => plane.workers.iter().map(|w| (w.id, w.cpu, Arc::clone(&w.desk))).collect(),
+            None => Vec::new(),
+        }
     }
 
     /// Detaches, lets the workers finish, lets go of everything.
@@ -45,10 +71,7 @@ impl View {
 
     /// One report. All workers are asked at once, so a stuck one costs [`PATIENCE`] and not more.
     pub(crate) async fn status(&self) -> Status {
-        let desks: Vec<_> = match self.plane.borrow().as_ref() {
-            Some(plane) => plane.workers.iter().map(|w| (w.id, w.cpu, w.desk.clone())).collect(),
-            None => Vec::new(),
-        };
+        let desks = self.desks();
         let answers = futures_util::future::join_all(desks.iter().map(|(id, cpu, desk)| async {
             let (report, answering) = desk.ask(PATIENCE).await;
             (*id, *cpu, report, answering)
@@ -74,6 +97,7 @@ impl View {
                         counters: named(queue.counters),
                         statistics: named(queue.statistics),
                         balance: named(queue.balance),
+                        rings: named(queue.rings),
                     });
                 }
             }
@@ -117,6 +141,11 @@ impl View {
                 xdp: program.and_then(|p| p.counters().ok()).map_or_else(BTreeMap::new, |counts| {
                     named(strowger_xdp::Counter::ALL.iter().map(|c| c.name()).zip(counts))
                 }),
+                next_hops: plane
+                    .as_ref()
+                    .and_then(|p| p.mirror.as_ref())
+                    .map_or_else(BTreeMap::new, next_hops),
+                frames_leaked: strowger_xsk::frames_leaked(),
                 queues,
             },
             workers,
@@ -138,6 +167,21 @@ impl View {
             },
         }
     }
+}
+
+fn next_hops(mirror: &Mirror) -> Counts {
+    let c = mirror.counters();
+    named(
+        [
+            ("events", &c.events),
+            ("overruns", &c.overruns),
+            ("snapshots", &c.snapshots),
+            ("failures", &c.failures),
+            ("published", &c.published),
+            ("refreshed", &c.refreshed),
+        ]
+        .map(|(name, n)| (name, n.load(Ordering::Relaxed))),
+    )
 }
 
 fn named(counts: impl IntoIterator<Item = (&'static str, u64)>) -> Counts {

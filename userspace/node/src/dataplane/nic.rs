@@ -1,0 +1,247 @@
+//! The device's part of the data plane: the XDP program on it, and an AF_XDP socket for each of its queues.
+//!
+//! Called by the data plane's start, on its thread, inside the namespace.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use strowger_xdp::{AttachError, AttachMode, LoadError, LoadOptions, MapError, Program};
+use strowger_xsk::{
+    BindMode, Device, Mode as WantedBind, Pages, RingSizes, Socket, SocketConfig, UmemConfig, XskError,
+};
+
+use super::{Facts, allowed_cpus, move_to};
+use crate::config::{Config, Level, Mode, Queues};
+use crate::fault::Fault;
+use crate::netns;
+use crate::worker::Queue;
+
+/// Frames of one queue: twice what its four rings can hold at once would be waste, less would starve one of them.
+const FRAMES: u32 = 4096;
+/// Bytes of one frame: a page, so that a whole MTU of 1500 and both headrooms fit.
+const CHUNK: u32 = 4096;
+/// Room in front of a message besides XDP's own 256 bytes. What we put in front is a Via and a Record-Route: with the
+/// longest listen address and token under 300 bytes. 256 more leave room for a second Record-Route.
+const HEADROOM: u32 = 256;
+// The program redirects frames up to a length that a chunk must have room for: what is longer than the room, the
+// kernel drops. Where there is more room than that, frames pass that could be ours.
+const _: () =
+    assert!(strowger_xdp::LONGEST_FRAME == (CHUNK - strowger_xsk::XDP_HEADROOM - HEADROOM) as usize);
+/// Entries of each ring.
+const RING: u32 = 2048;
+/// Bytes of frame memory of one queue.
+pub(crate) const UMEM_BYTES: u64 = FRAMES as u64 * CHUNK as u64;
+
+/// The device that `dataplane.interface` names, and the queues of it that we serve.
+pub(super) struct Nic {
+    device: Device,
+    pub(super) queues: Vec<u32>,
+}
+
+/// Looks the device up; none with mode `off`.
+pub(super) fn find(config: &Config) -> Result<Option<Nic>, Fault> {
+    if config.dataplane.mode == Mode::Off {
+        return Ok(None);
+    }
+    let name = config.dataplane.interface.as_deref().unwrap_or_default();
+    let device = Device::find(name).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Fault::NoInterface {
+            interface: name.to_owned(),
+            place: netns::place(config.dataplane.netns.as_deref()),
+        },
+        _ => Fault::Other(format!("dataplane.interface: {name}: {error}")),
+    })?;
+    if !device.up {
+        return Err(Fault::InterfaceDown { interface: name.to_owned() });
+    }
+    let queues = chosen_queues(config, &device)?;
+    Ok(Some(Nic { device, queues }))
+}
+
+impl Nic {
+    /// Loads and attaches the program, then opens a socket for each queue, its memory near the CPU that `cpu_of` its
+    /// place gives.
+    pub(super) fn open(
+        &self,
+        config: &Config,
+        cpu_of: impl Fn(usize) -> Option<usize>,
+    ) -> Result<(Facts, Program, Vec<Queue>), Fault> {
+        let device = &self.device;
+        let wanted = config.dataplane.mode;
+        let options =
+            LoadOptions { queues: strowger_xdp::MAX_QUEUES, log_packets: config.log.level == Level::Trace };
+        let mut program = Program::load(&options).map_err(load_fault)?;
+        for address in &config.sip.listen {
+            program.listen(*address).map_err(map_fault)?;
+        }
+        let (attached, mut fallback) = attach(&mut program, device, wanted)?;
+        let socket_config = SocketConfig {
+            umem: UmemConfig { frames: FRAMES, chunk: CHUNK, headroom: HEADROOM, huge: true },
+            rings: RingSizes { rx: RING, tx: RING, fill: RING, completion: RING },
+            mode: match (wanted, attached) {
+                (Mode::ZeroCopy, _) => WantedBind::ZeroCopy,
+                (Mode::Auto, AttachMode::Native) => WantedBind::Auto,
+                _ => WantedBind::Copy,
+            },
+            need_wakeup: true,
+        };
+        let mut queues = Vec::with_capacity(self.queues.len());
+        let mut zero_copy = true;
+        let mut memory = None;
+        for (at, number) in self.queues.iter().copied().enumerate() {
+            let socket = near(cpu_of(at), || Socket::open(device.index, number, &socket_config))
+                .map_err(|error| socket_fault(&error, device, number))?;
+            if socket.mode() != BindMode::ZeroCopy {
+                zero_copy = false;
+                fallback =
+                    fallback.or_else(|| socket.fallback_reason().map(|r| format!("zero-copy bind: {r}")));
+            }
+            memory.get_or_insert_with(|| frame_memory(socket.umem().pages()).to_owned());
+            program.set_socket(number, socket.as_fd()).map_err(map_fault)?;
+            let heartbeat = program.heartbeat(number).map_err(map_fault)?;
+            queues.push(Queue { number, socket, heartbeat });
+        }
+        let mode = match attached {
+            AttachMode::Generic => "generic",
+            AttachMode::Native if zero_copy => "zero-copy",
+            AttachMode::Native => "copy",
+        };
+        if wanted != Mode::Auto {
+            fallback = None;
+        }
+        Ok((Facts { mode, fallback, device: Some(device.clone()), memory }, program, queues))
+    }
+}
+
+/// Runs `work` on `cpu`, so that the kernel takes memory from its NUMA node, and goes back to where we were.
+fn near<T>(cpu: Option<usize>, work: impl FnOnce() -> T) -> T {
+    let Some(cpu) = cpu else { return work() };
+    let before = allowed_cpus();
+    let moved = move_to(cpu).is_ok();
+    let done = work();
+    if moved {
+        let mut set = rustix::thread::CpuSet::new();
+        for cpu in before {
+            set.set(cpu);
+        }
+        // We only lose a choice of CPUs for the rest of the start if this fails.
+        let _ = rustix::thread::sched_setaffinity(None, &set);
+    }
+    done
+}
+
+fn frame_memory(pages: Pages) -> &'static str {
+    match pages {
+        Pages::Huge => "huge pages",
+        Pages::Transparent => "transparent huge pages",
+        Pages::Ordinary => "ordinary pages",
+    }
+}
+
+/// Native where the driver can, generic where that is allowed.
+fn attach(
+    program: &mut Program,
+    device: &Device,
+    wanted: Mode,
+) -> Result<(AttachMode, Option<String>), Fault> {
+    if wanted == Mode::Generic {
+        return match program.attach(device.index, AttachMode::Generic) {
+            Ok(()) => Ok((AttachMode::Generic, None)),
+            Err(error) => Err(attach_fault(&error, device)),
+        };
+    }
+    match program.attach(device.index, AttachMode::Native) {
+        Ok(()) => Ok((AttachMode::Native, None)),
+        // Not every driver that cannot (an MTU too long, queues too few) says so by the same error.
+        Err(native @ (AttachError::NoNative { .. } | AttachError::Kernel { .. })) if wanted == Mode::Auto => {
+            match program.attach(device.index, AttachMode::Generic) {
+                Ok(()) => Ok((AttachMode::Generic, Some(native.to_string()))),
+                Err(error) => Err(attach_fault(&error, device)),
+            }
+        }
+        Err(error) => Err(attach_fault(&error, device)),
+    }
+}
+
+fn chosen_queues(config: &Config, device: &Device) -> Result<Vec<u32>, Fault> {
+    match &config.dataplane.queues {
+        Queues::All => {
+            if device.rx_queues > strowger_xdp::MAX_QUEUES {
+                tracing::warn!(
+                    queues = device.rx_queues,
+                    served = strowger_xdp::MAX_QUEUES,
+                    "the kernel socket serves the other queues"
+                );
+            }
+            Ok((0..device.rx_queues.min(strowger_xdp::MAX_QUEUES)).collect())
+        }
+        Queues::List(list) => match list.iter().find(|q| **q >= device.rx_queues) {
+            Some(queue) => Err(Fault::Unsupported(format!(
+                "dataplane.queues: `{}` has {} receive queues numbered from 0, and {queue} is wanted; see `ethtool -l {}`",
+                device.name, device.rx_queues, device.name
+            ))),
+            None => Ok(list.clone()),
+        },
+    }
+}
+
+fn load_fault(error: LoadError) -> Fault {
+    match error {
+        LoadError::Privilege { operation, .. } => Fault::Privilege {
+            what: operation.to_owned(),
+            missing: "CAP_BPF CAP_PERFMON CAP_NET_ADMIN CAP_NET_RAW".to_owned(),
+        },
+        other => Fault::Kernel(other.to_string()),
+    }
+}
+
+fn map_fault(error: MapError) -> Fault {
+    Fault::Other(error.to_string())
+}
+
+fn attach_fault(error: &AttachError, device: &Device) -> Fault {
+    let name = &device.name;
+    match error {
+        AttachError::Busy { occupant, .. } => Fault::XdpBusy(format!(
+            "dataplane.interface: `{name}` carries another XDP program, {occupant}; stop what attached it, or `ip link set dev {name} xdp off`"
+        )),
+        AttachError::NoNative { .. } => Fault::Unsupported(format!(
+            "dataplane.mode: the driver of `{name}` ({}) has no native XDP; use mode auto or generic",
+            device.driver
+        )),
+        AttachError::Privilege => Fault::Privilege {
+            what: format!("attaching to `{name}`"),
+            missing: "CAP_NET_ADMIN CAP_BPF".to_owned(),
+        },
+        other => Fault::Unsupported(format!("dataplane.interface: `{name}`: {other}")),
+    }
+}
+
+fn socket_fault(error: &XskError, device: &Device, queue: u32) -> Fault {
+    let name = &device.name;
+    let at = format!("AF_XDP on queue {queue} of `{name}`");
+    match error {
+        XskError::Unsupported => {
+            Fault::Kernel(format!("{at}: {error}; boot a kernel that has them, or set dataplane.mode: off"))
+        }
+        XskError::Privilege => {
+            Fault::Privilege { what: "opening AF_XDP sockets".to_owned(), missing: "CAP_NET_RAW".to_owned() }
+        }
+        XskError::MemoryLock { bytes } => Fault::Privilege {
+            what: format!("locking {bytes} bytes of packet memory for queue {queue}"),
+            missing: "CAP_IPC_LOCK, or a larger RLIMIT_MEMLOCK (LimitMEMLOCK=infinity)".to_owned(),
+        },
+        XskError::NoInterface { .. } => {
+            Fault::NoInterface { interface: name.clone(), place: "its network namespace any more".to_owned() }
+        }
+        XskError::Down { .. } => Fault::InterfaceDown { interface: name.clone() },
+        XskError::Busy { .. } => Fault::QueueBusy(format!(
+            "{at}: {error}; stop who has it (`ss --xdp` or bpftool show it), or leave the queue out of dataplane.queues"
+        )),
+        XskError::NoZeroCopy { reason, .. } => Fault::Unsupported(format!(
+            "{at}: the driver ({}) refuses zero copy: {reason}; use dataplane.mode auto or copy",
+            device.driver
+        )),
+        other => Fault::Other(format!("{at}: {other}")),
+    }
+}
