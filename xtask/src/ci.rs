@@ -1,8 +1,8 @@
 //! `cargo xtask ci`: every check that a change must pass. The tests come last, so the end of the log is their verdict.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use crate::progress::Step;
+use crate::progress::{Step, warn};
 use crate::{Failure, ebpf, process, test, workspace};
 
 /// Options of `ci`.
@@ -15,7 +15,8 @@ Example:
   CI=true cargo xtask ci
 
 In this order: rustfmt, clippy with warnings denied, the committed eBPF object is as its sources, documentation
-with warnings denied, and `cargo xtask test`. The first that fails ends it. `.ci/run` installs what is needed
+with warnings denied, every schedule of the rings' producer and consumer (loom), the rings under Miri where a
+nightly has it, and `cargo xtask test`. The first that fails ends it. `.ci/run` installs what is needed
 and calls this.";
 
 /// Runs the checks in turn.
@@ -47,7 +48,50 @@ pub fn run(_args: &Args) -> Result<(), Failure> {
             .env("RUSTDOCFLAGS", "-D warnings"),
         documentation,
     )?;
+    rings()?;
     test::run(&test::Args::default())
+}
+
+/// The rings are where unsafe code and atomics meet. loom runs their model through every schedule, on stable. Miri
+/// looks for undefined behaviour in their other tests; it comes with a nightly, which nobody must have.
+fn rings() -> Result<(), Failure> {
+    let model = ["test", "--quiet", "--package", "strowger-xsk", "--features", "loom", "--lib", "loom"];
+    quiet_check("rings: every schedule (loom)", workspace::cargo().args(model))?;
+    if !process::succeeds(miri().arg("--version")) {
+        warn("rings under Miri: not run, it is not there (rustup component add miri --toolchain nightly)");
+        return Ok(());
+    }
+    let tests = ["test", "--quiet", "--package", "strowger-xsk", "--lib", "ring::"];
+    quiet_check("rings: undefined behaviour (Miri)", miri().args(tests))
+}
+
+/// `cargo +nightly miri`, by the proxy of rustup: the cargo that runs us is one toolchain's own and knows no other.
+fn miri() -> Command {
+    let mut command = Command::new("cargo");
+    command.current_dir(workspace::root()).args(["+nightly", "miri"]);
+    for ours in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
+        command.env_remove(ours);
+    }
+    command
+}
+
+/// Tests that speak only when they fail. To cargo a filter that no test's name matches any more is a success; not here.
+fn quiet_check(name: &str, command: &mut Command) -> Result<(), Failure> {
+    let step = Step::begin_long(name);
+    let shown = process::shown(command);
+    let output =
+        command.stdin(Stdio::null()).output().map_err(|error| process::not_started(command, &error))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        eprint!("{text}{}", String::from_utf8_lossy(&output.stderr));
+        return Err(Failure::failed(format!("{name}: failed")).fix(shown));
+    }
+    let passed = test::passed(&text);
+    if passed == 0 {
+        return Err(Failure::failed(format!("{name}: no test ran")).fix(shown));
+    }
+    step.done(format!("{passed} passed"));
+    Ok(())
 }
 
 fn check(name: &str, command: &mut Command, by_hand: &str) -> Result<(), Failure> {

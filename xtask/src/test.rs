@@ -114,7 +114,7 @@ fn build(nextest: bool) -> Result<(), Failure> {
     } else {
         command.args(["test", "--quiet", "--workspace", "--lib", "--bins", "--tests", "--no-run"]);
     }
-    passed(&mut command)?;
+    succeeded(&mut command)?;
     step.done("");
     Ok(())
 }
@@ -124,12 +124,12 @@ fn doc_tests() -> Result<(), Failure> {
     let step = Step::begin_long("test the examples in the documentation");
     let text = process::output(workspace::cargo().args(["test", "--quiet", "--workspace", "--doc"]))
         .map_err(|failure| failure.fix("cargo test --workspace --doc"))?;
-    step.done(format!("{} passed", doc_tests_passed(&text)));
+    step.done(format!("{} passed", passed(&text)));
     Ok(())
 }
 
-/// Adds up the verdicts of `cargo test --doc`.
-fn doc_tests_passed(text: &str) -> u32 {
+/// Adds up the verdicts in the output of `cargo test --quiet`: how many tests passed.
+pub(crate) fn passed(text: &str) -> u32 {
     text.lines()
         .filter_map(|line| line.strip_prefix("test result: ok. ")?.split_once(" passed"))
         .filter_map(|(count, _)| count.parse::<u32>().ok())
@@ -145,7 +145,7 @@ fn end_to_end_tests(binary: &Path) -> usize {
 }
 
 /// Runs with our own output; fails with one line when it fails.
-fn passed(command: &mut Command) -> Result<(), Failure> {
+fn succeeded(command: &mut Command) -> Result<(), Failure> {
     let status = command.status().map_err(|error| process::not_started(command, &error))?;
     if status.success() {
         return Ok(());
@@ -158,9 +158,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn verdicts_of_doc_tests_are_added_up() {
+    fn verdicts_are_added_up() {
         let text = "\nrunning 2 tests\n..\ntest result: ok. 2 passed; 0 failed; 0 ignored\n\n\
                     running 0 tests\n\ntest result: ok. 0 passed; 0 failed\n\ntest result: ok. 11 passed; 0 failed\n";
-        assert_eq!(doc_tests_passed(text), 13);
+        assert_eq!(passed(text), 13);
     }
 }
