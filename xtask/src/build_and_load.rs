@@ -97,6 +97,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return Err(Failure::failed(what).fix(format!("end it: kill {}", status.node.pid)));
     }
     check(&console, &site)?;
+    if args.iface.is_some() && !args.open_registration {
+        progress::warn(
+            "nobody can register: there is no authentication yet, and --open-registration was not given",
+        );
+    }
     let guard = match &site.lab {
         None => None,
         Some(lab) => {

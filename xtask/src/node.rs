@@ -192,12 +192,17 @@ impl Node {
         all[all.len().saturating_sub(lines)..].join("\n")
     }
 
-    /// The failure of a node that ended on its own, with its last words.
+    /// The failure of a node that ended on its own. The line in which it said why, with its fix, is the message; where
+    /// there is none the end of its log is.
     pub fn obituary(&self, status: ExitStatus) -> Failure {
         let words = self.last_words(12);
-        let words = if words.is_empty() { "it wrote nothing".to_owned() } else { words };
-        let what = format!("the node ended on its own: {status}\n{words}");
-        Failure::new(Code::Node, what).fix(format!("the whole log is {}", self.log.display()))
+        let what = match words.lines().rev().find(|line| line.starts_with("strowger: ")) {
+            Some(line) => format!("the node ended ({status}): {line}"),
+            None if words.is_empty() => format!("the node ended on its own ({status}) and wrote nothing"),
+            None => format!("the node ended on its own ({status}):\n{words}"),
+        };
+        Failure::new(Code::Node, what)
+            .fix(format!("mend what it names; the whole log is {}", self.log.display()))
     }
 }
 
