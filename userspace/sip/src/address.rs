@@ -9,6 +9,7 @@ use crate::limit;
 use crate::list::Value;
 use crate::param::{self, Key, Params, Piece};
 use crate::scan;
+use crate::text::Text;
 use crate::uri::Uri;
 
 /// `( name-addr / addr-spec ) *( SEMI param )`.
@@ -35,7 +36,7 @@ impl<'a> NameAddr<'a> {
     /// inside the angle brackets; a `?` or `,` in an address without angle brackets; a tag twice or over
     /// [`limit::IDENTIFIER`].
     pub fn parse(text: &'a [u8]) -> Result<NameAddr<'a>, ValueError> {
-        crate::list::single(text)
+        crate::list::single(Text::alone(text), 0)
     }
 
     /// Display name as it stands: tokens or a quoted string with its quotes; `None` when there is none.
@@ -80,10 +81,10 @@ impl<'a> NameAddr<'a> {
     /// # Errors
     /// See [`Uri::parse`]; the offset counts from where the address's own offsets count.
     pub fn uri(&self) -> Result<Uri<'a>, ValueError> {
-        Uri::parse(self.uri_bytes()).map_err(|mut e| {
-            e.at += self.uri_range().start;
-            e
-        })
+        let range = self.uri.range(0).unwrap_or_default();
+        // The bracket or the parameter after the URI is still in reach.
+        Uri::read(Text::new(self.text, range.end), range.start)
+            .map_err(|e| ValueError::new(e.fault, e.at + usize::from(self.offset)))
     }
 
     /// The tag parameter.
@@ -94,32 +95,34 @@ impl<'a> NameAddr<'a> {
 }
 
 impl<'a> Value<'a> for NameAddr<'a> {
-    #[inline]
-    fn take(text: &'a [u8], at: usize) -> Result<(NameAddr<'a>, usize), ValueError> {
-        let start = class::skip_lws(text, at);
+    #[inline(always)]
+    fn take(text: Text<'a>, at: usize) -> Result<(NameAddr<'a>, usize), ValueError> {
+        let start = text.skip_lws(at);
         // Where the display name ends, or what stands at its place.
-        let name_end = match text.get(start) {
-            None => return Err(ValueError::new(ValueFault::Ended, start)),
-            Some(b'<') => start,
-            Some(b'"') => param::quoted_end(text, start)?,
-            Some(_) => class::run_end(text, start, class::DISPLAY),
+        let name_end = match text.byte(start) {
+            b'<' => start,
+            b'"' => param::quoted_end(text, start)?,
+            _ if start >= text.end() => return Err(ValueError::new(ValueFault::Ended, start)),
+            _ => start + class::span(text.rest(start), class::DISPLAY),
         };
-        let open = class::skip_lws(text, name_end);
-        let (mut display, mut uri, mut tag) = (Piece::default(), Piece::default(), Piece::default());
-        let after = if text.get(open) == Some(&b'<') {
+        let open = text.skip_lws(name_end);
+        let (mut display, mut uri, mut tag) = (Piece::NONE, Piece::NONE, Piece::NONE);
+        let after = if text.byte(open) == b'<' {
             if open > start {
                 display.put((start, name_end), start);
             }
             let end = scan::address_end(text, open + 1);
-            match text.get(end) {
-                Some(b'>') if end > open + 1 => {}
-                Some(_) => return Err(ValueError::new(ValueFault::Unexpected, end)),
-                None => return Err(ValueError::new(ValueFault::Unterminated, open)),
+            if text.byte(end) != b'>' || end == open + 1 {
+                let (fault, at) = match end {
+                    end if end >= text.end() => (ValueFault::Unterminated, open),
+                    end => (ValueFault::Unexpected, end),
+                };
+                return Err(ValueError::new(fault, at));
             }
             uri.put((open + 1, end), start);
             end + 1
         } else {
-            let end = bare_uri_end(text, start)?;
+            let end = bare_uri_end(text.value(), start)?;
             uri.put((start, end), start);
             end
         };
@@ -133,25 +136,21 @@ impl<'a> Value<'a> for NameAddr<'a> {
             }
             Ok(())
         })?;
-        let value = text.get(start..end).unwrap_or_default();
+        let value = text.slice(start, end);
         if end > limit::MESSAGE {
             return Err(ValueError::new(ValueFault::TooLong, limit::MESSAGE));
         }
         let params = (after - start) as u16;
         Ok((NameAddr { text: value, offset: start as u16, display, uri, tag, params }, end))
     }
-
-    fn relocate(&mut self, by: usize) {
-        // Inside a message nothing is beyond 65,535.
-        self.offset += by as u16;
-    }
 }
 
 /// End of an `addr-spec` without angle brackets. The parameters then belong to the header, and neither `,` nor `?` may
 /// be in the URI.
 #[inline(never)]
-fn bare_uri_end(text: &[u8], start: usize) -> Result<usize, ValueError> {
-    let rest = text.get(start..).unwrap_or_default();
+fn bare_uri_end(value: &[u8], start: usize) -> Result<usize, ValueError> {
+    let text = Text::alone(value);
+    let rest = text.rest(start);
     let outside = |b: &u8| !class::is(*b, class::ADDRESS) || matches!(b, b'?' | b',' | b';');
     let len = rest.iter().position(outside).unwrap_or(rest.len());
     if len == 0 || rest.get(len) == Some(&b'?') || memchr::memchr(b':', &rest[..len]).is_none() {
@@ -207,7 +206,7 @@ impl<'a> ContactAddress<'a> {
     /// Is the URI parameter `ob` there (RFC 5626 section 5.4: the flow is wanted for requests in dialogs)?
     #[must_use]
     pub fn wants_outbound(&self) -> bool {
-        self.address.uri().is_ok_and(|u| u.params.contains(b"ob"))
+        self.address.uri().is_ok_and(|u| u.params().contains(b"ob"))
     }
 
     /// The URI, parsed. See [`NameAddr::uri`].
@@ -220,11 +219,12 @@ impl<'a> ContactAddress<'a> {
 }
 
 impl<'a> Value<'a> for Contact<'a> {
-    fn take(text: &'a [u8], at: usize) -> Result<(Contact<'a>, usize), ValueError> {
-        let start = class::skip_lws(text, at);
-        if text.get(start) == Some(&b'*') {
-            let after = class::skip_lws(text, start + 1);
-            if matches!(text.get(after), None | Some(b',')) {
+    #[inline]
+    fn take(text: Text<'a>, at: usize) -> Result<(Contact<'a>, usize), ValueError> {
+        let start = text.skip_lws(at);
+        if text.byte(start) == b'*' {
+            let after = text.skip_lws(start + 1);
+            if after >= text.end() || text.byte(after) == b',' {
                 return Ok((Contact::Star, after));
             }
         }
@@ -242,12 +242,6 @@ impl<'a> Value<'a> for Contact<'a> {
             }
         }
         Ok((Contact::Address(contact), end))
-    }
-
-    fn relocate(&mut self, by: usize) {
-        if let Contact::Address(contact) = self {
-            contact.address.relocate(by);
-        }
     }
 }
 
@@ -333,7 +327,7 @@ mod tests {
 
     #[test]
     fn contacts() {
-        let read = |t: &'static str| match crate::list::single(t.as_bytes()) {
+        let read = |t: &'static str| match crate::list::single(Text::alone(t.as_bytes()), 0) {
             Ok(Contact::Address(a)) => a,
             other => panic!("{t}: {other:?}"),
         };
@@ -343,9 +337,9 @@ mod tests {
         assert!(c.wants_outbound());
         assert_eq!(read("<sip:a@b>;expires=forever").expires(), Some(3600));
         assert_eq!(read("<sip:a@b>;expires=99999999999999").expires(), Some(u32::MAX));
-        assert!(matches!(crate::list::single(b" * "), Ok(Contact::Star)));
-        assert!(crate::list::single::<Contact<'_>>(b"<sip:a@b>;q=1.1").is_err());
-        assert!(crate::list::single::<Contact<'_>>(b"<sip:a@b>;reg-id=0").is_err());
+        assert!(matches!(crate::list::single(Text::alone(b" * "), 0), Ok(Contact::Star)));
+        assert!(crate::list::single::<Contact<'_>>(Text::alone(b"<sip:a@b>;q=1.1"), 0).is_err());
+        assert!(crate::list::single::<Contact<'_>>(Text::alone(b"<sip:a@b>;reg-id=0"), 0).is_err());
     }
 
     #[test]

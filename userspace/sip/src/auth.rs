@@ -10,6 +10,7 @@ use crate::class;
 use crate::error::{ValueError, ValueFault};
 use crate::limit;
 use crate::param::{Param, quoted_end, strip_quotes};
+use crate::text::Text;
 
 /// A hash as `response`, `rspauth` or HA1 carry it: 128 or 256 bits, read from 32 or 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -383,8 +384,8 @@ fn one(text: &[u8], from: usize) -> Result<(Param<'_>, usize), ValueError> {
     }
     let value = class::skip_lws(text, equal + 1);
     let end = match text.get(value) {
-        Some(b'"') => quoted_end(text, value)?,
-        _ => value + class::span(text.get(value..).unwrap_or_default(), class::VALUE),
+        Some(b'"') => quoted_end(Text::alone(text), value)?,
+        _ => class::run_end(text, value, class::VALUE),
     };
     if end == value {
         let fault = if value >= text.len() { ValueFault::Ended } else { ValueFault::Unexpected };

@@ -8,6 +8,7 @@ use crate::limit;
 use crate::number::CSeq;
 use crate::param::{self, Params};
 use crate::start::Method;
+use crate::text::Text;
 
 /// `callid *(SEMI param)` with both tags: Replaces, Join, Target-Dialog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,9 +188,9 @@ impl<'a> SubscriptionState<'a> {
 
 /// Parameters from `at` to the end of the text.
 pub(crate) fn trailing(text: &[u8], at: usize) -> Result<Params<'_>, ValueError> {
+    let text = Text::alone(text);
     let (params, end) = param::take(text, at, |_| Ok(()))?;
-    let end = class::skip_lws(text, end);
-    if end != text.len() {
+    if !text.is_over(end) {
         return Err(ValueError::new(ValueFault::Unexpected, end));
     }
     Ok(params)

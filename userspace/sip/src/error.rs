@@ -165,12 +165,11 @@ impl ValueError {
         Self { header: HeaderName::Other, fault, at }
     }
 
-    /// The same error seen from the message: `base` is where the value starts.
+    /// The same error, of that header.
     #[inline]
     #[must_use]
-    pub(crate) fn within(mut self, header: HeaderName, base: usize) -> Self {
+    pub(crate) fn of(mut self, header: HeaderName) -> Self {
         self.header = header;
-        self.at += base;
         self
     }
 

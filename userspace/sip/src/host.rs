@@ -3,9 +3,11 @@
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::class;
 use crate::error::{ValueError, ValueFault};
 use crate::limit;
+use crate::param::Piece;
+use crate::scan::{self, HostKind};
+use crate::text::Text;
 
 /// A host.
 #[derive(Clone, Copy, Debug)]
@@ -25,10 +27,11 @@ impl<'a> Host<'a> {
     /// # Errors
     /// [`ValueFault::Host`] when it is neither name nor address.
     pub fn parse(text: &'a [u8]) -> Result<Host<'a>, ValueError> {
-        match take(text, 0)? {
-            (host, end) if end == text.len() => Ok(host),
-            (_, end) => Err(ValueError::new(ValueFault::Unexpected, end)),
+        let (place, end) = take(Text::alone(text), 0, 0)?;
+        if end != text.len() {
+            return Err(ValueError::new(ValueFault::Unexpected, end));
         }
+        place.host(text).ok_or(ValueError::new(ValueFault::Host, 0))
     }
 
     /// The address, if the host is one.
@@ -68,70 +71,75 @@ impl fmt::Display for Host<'_> {
     }
 }
 
-/// A host at `at` and its end.
-#[inline]
-pub(crate) fn take(text: &[u8], at: usize) -> Result<(Host<'_>, usize), ValueError> {
-    let rest = text.get(at..).unwrap_or_default();
-    if let [b'[', inner @ ..] = rest {
+/// A host as views keep it: small numbers, read back on demand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    kind: HostKind,
+    address: u32,
+    piece: Piece,
+}
+
+impl Place {
+    /// No host.
+    pub(crate) const NONE: Place = Place { kind: HostKind::Neither, address: 0, piece: Piece::NONE };
+
+    /// The host, in the text that its piece counts from.
+    #[inline(always)]
+    pub(crate) fn host(self, text: &[u8]) -> Option<Host<'_>> {
+        match self.kind {
+            HostKind::V4 => Some(Host::V4(Ipv4Addr::from_bits(self.address))),
+            HostKind::Name => self.piece.of(text).map(Host::Name),
+            HostKind::V6 => {
+                let inner = self.piece.of(text)?.strip_prefix(b"[")?.strip_suffix(b"]")?;
+                v6(inner).map(Host::V6)
+            }
+            HostKind::Neither | HostKind::Long => None,
+        }
+    }
+
+    /// As it is written.
+    pub(crate) fn piece(self) -> Piece {
+        self.piece
+    }
+}
+
+/// The host at `at` in a text that begins at `start`, and its end.
+#[inline(always)]
+pub(crate) fn take(text: Text<'_>, start: usize, at: usize) -> Result<(Place, usize), ValueError> {
+    let (mut kind, len, address) = scan::short_host(text, at);
+    let mut end = at + len;
+    if !matches!(kind, HostKind::V4 | HostKind::Name) {
+        (kind, end) = unusual(text.value(), at).ok_or(ValueError::new(ValueFault::Host, at))?;
+    }
+    Ok((Place { kind, address, piece: Piece::new((at, end), start) }, end))
+}
+
+/// A host of 16 bytes or more, or in brackets: its kind and end.
+#[inline(never)]
+fn unusual(value: &[u8], at: usize) -> Option<(HostKind, usize)> {
+    let text = Text::alone(value);
+    if text.byte(at) == b'[' {
         // The longest address is 45 characters long, and one more for the third colon of `v6`.
-        let inner = inner.get(..47).unwrap_or(inner);
-        let Some(end) = memchr::memchr(b']', inner) else {
-            return Err(ValueError::new(ValueFault::Host, at));
-        };
-        let address = v6(&inner[..end]).ok_or(ValueError::new(ValueFault::Host, at))?;
-        return Ok((Host::V6(address), at + end + 2));
+        let inner = text.slice(at + 1, text.end().min(at + 48));
+        let len = memchr::memchr(b']', inner)?;
+        v6(&inner[..len])?;
+        return Some((HostKind::V6, at + len + 2));
     }
-    let fault = ValueError::new(ValueFault::Host, at);
-    // Most hosts are addresses: read as one until a byte says otherwise.
-    if let Some((address, len)) = leading_v4(rest)
-        && !rest.get(len).is_some_and(|&b| class::is(b, class::HOSTNAME))
-    {
-        return Ok((Host::V4(address), at + len));
-    }
-    let len = class::span(rest, class::HOSTNAME);
-    let text = rest.get(..len).unwrap_or_default();
-    let numeric = text.iter().all(|&b| b.is_ascii_digit() || b == b'.');
-    let empty_label = text.first() == Some(&b'.') || text.windows(2).any(|pair| pair == b"..");
-    if len == 0 || len > limit::HOST || numeric || empty_label {
-        return Err(fault);
-    }
-    Ok((Host::Name(text), at + len))
+    let end = scan::hostname_end(text, at);
+    let name = text.slice(at, end);
+    // An IPv4 address has 15 bytes at most.
+    let numeric = name.iter().all(|&b| b.is_ascii_digit() || b == b'.');
+    let empty_label = name.first() == Some(&b'.') || name.windows(2).any(|pair| pair == b"..");
+    (name.len() <= limit::HOST && !numeric && !empty_label).then_some((HostKind::Name, end))
 }
 
 /// `1*3DIGIT` four times, decimal, each up to 255. Leading zeros are decimal too, as the grammar has them.
 #[inline]
 pub(crate) fn v4(text: &[u8]) -> Option<Ipv4Addr> {
-    leading_v4(text).filter(|(_, len)| *len == text.len()).map(|(address, _)| address)
-}
-
-/// The address at the front of `text`, and its length.
-#[inline]
-fn leading_v4(text: &[u8]) -> Option<(Ipv4Addr, usize)> {
-    let mut octets = [0u8; 4];
-    let mut at = 0;
-    for (i, octet) in octets.iter_mut().enumerate() {
-        if i > 0 {
-            if text.get(at) != Some(&b'.') {
-                return None;
-            }
-            at += 1;
-        }
-        let mut value = 0;
-        let mut digits = 0;
-        while let Some(digit) = text.get(at).map(|b| b.wrapping_sub(b'0')).filter(|&d| d <= 9) {
-            if digits == 3 {
-                return None;
-            }
-            value = value * 10 + u32::from(digit);
-            digits += 1;
-            at += 1;
-        }
-        if digits == 0 {
-            return None;
-        }
-        *octet = u8::try_from(value).ok()?;
+    match scan::short_host(Text::alone(text), 0) {
+        (HostKind::V4, len, address) if len == text.len() => Some(Ipv4Addr::from_bits(address)),
+        _ => None,
     }
-    Some((octets.into(), at))
 }
 
 /// An IPv6 address without its brackets; zones are not part of the grammar.
@@ -162,18 +170,10 @@ pub(crate) fn address(text: &[u8]) -> Option<IpAddr> {
 }
 
 /// A port at `at`, after its colon: 1 to 65,535. Zero is in the grammar but no packet can be sent there.
-#[inline]
-pub(crate) fn port(text: &[u8], at: usize) -> Result<(u16, usize), ValueError> {
-    let mut end = at;
-    let mut value: u32 = 0;
-    while let Some(digit) = text.get(end).map(|b| b.wrapping_sub(b'0')).filter(|&d| d <= 9) {
-        value = value * 10 + u32::from(digit);
-        if value > u32::from(u16::MAX) {
-            break;
-        }
-        end += 1;
-    }
-    match u16::try_from(value) {
+#[inline(always)]
+pub(crate) fn port(text: Text<'_>, at: usize) -> Result<(u16, usize), ValueError> {
+    let (number, end) = scan::number(text, at).unwrap_or_default();
+    match u16::try_from(number) {
         Ok(port) if port != 0 => Ok((port, end)),
         _ => Err(ValueError::new(ValueFault::Port, at)),
     }
@@ -222,10 +222,10 @@ mod tests {
 
     #[test]
     fn ports() {
-        assert_eq!(port(b"5060;", 0), Ok((5060, 4)));
-        assert_eq!(port(b"65535", 0), Ok((65535, 5)));
+        assert_eq!(port(Text::alone(b"5060;"), 0), Ok((5060, 4)));
+        assert_eq!(port(Text::alone(b"65535"), 0), Ok((65535, 5)));
         for bad in [&b"0"[..], b"65536", b"", b"-1", b"99999999999999999999"] {
-            assert!(port(bad, 0).is_err());
+            assert!(port(Text::alone(bad), 0).is_err());
         }
     }
 }

@@ -24,6 +24,7 @@ mod scan;
 mod sdp;
 mod session;
 mod start;
+mod text;
 mod uri;
 pub mod verdict;
 mod via;

@@ -3,35 +3,31 @@
 
 use core::marker::PhantomData;
 
-use crate::class;
 use crate::error::{ValueError, ValueFault};
 use crate::limit;
 use crate::message::Message;
 use crate::name::HeaderName;
+use crate::scan;
+use crate::text::Text;
 
 /// A value that can stand in a comma-separated list. Sealed: implemented by the typed views of this crate.
 pub trait Value<'a>: Sized {
     /// Reads one value from `at` on; returns it and where it ended. Stops before a comma.
     ///
     /// # Errors
-    /// What the grammar does not allow, with the offset into `text`.
+    /// What the grammar does not allow.
     #[doc(hidden)]
-    fn take(text: &'a [u8], at: usize) -> Result<(Self, usize), ValueError>;
-
-    /// Offsets kept inside the value count from the message from now on.
-    #[doc(hidden)]
-    fn relocate(&mut self, _by: usize) {}
+    fn take(text: Text<'a>, at: usize) -> Result<(Self, usize), ValueError>;
 }
 
-/// A text that is one value and nothing else.
-#[inline]
-pub(crate) fn single<'a, T: Value<'a>>(text: &'a [u8]) -> Result<T, ValueError> {
-    let (value, end) = T::take(text, 0)?;
-    let end = class::skip_lws(text, end);
-    if end != text.len() {
-        return Err(ValueError::new(ValueFault::Unexpected, end));
+/// A text that is one value from `at` on and nothing else.
+#[inline(always)]
+pub(crate) fn single<'a, T: Value<'a>>(text: Text<'a>, at: usize) -> Result<T, ValueError> {
+    match T::take(text, at) {
+        Ok((value, end)) if text.is_over(end) => Ok(value),
+        Ok((_, end)) => Err(ValueError::new(ValueFault::Unexpected, text.skip_lws(end))),
+        Err(error) => Err(error),
     }
-    Ok(value)
 }
 
 /// Iterator over the values of a header. After an error it ends.
@@ -40,7 +36,7 @@ pub struct Values<'a, T> {
     message: Message<'a>,
     name: HeaderName,
     entry: usize,
-    /// Offset into the entry's value where the next value begins; `None` before the first one.
+    /// Where the next value begins; `None` before the first one of the entry.
     at: Option<usize>,
     count: usize,
     done: bool,
@@ -70,29 +66,28 @@ impl<'a, T: Value<'a>> Values<'a, T> {
                     Some(at) => break (entry, at),
                     // A line without any value adds nothing: "Supported:" is legal.
                     None if entry.value == entry.value_end => {}
-                    None => break (entry, 0),
+                    None => break (entry, usize::from(entry.value)),
                 }
             }
             self.entry += 1;
             self.at = None;
         };
-        let base = usize::from(entry.value);
         if self.count == limit::LIST_VALUES {
-            return Err(ValueError::new(ValueFault::TooMany, 0).within(self.name, base));
+            return Err(ValueError::new(ValueFault::TooMany, at).of(self.name));
         }
         self.count += 1;
-        let text = self.message.datagram().get(base..usize::from(entry.value_end)).unwrap_or_default();
-        let (mut value, end) = T::take(text, at).map_err(|e| e.within(self.name, base))?;
-        let end = class::skip_lws(text, end);
-        match text.get(end) {
-            None => {
-                self.entry += 1;
-                self.at = None;
+        let text = self.message.text(entry);
+        let (value, end) = T::take(text, at).map_err(|e| e.of(self.name))?;
+        if text.is_over(end) {
+            self.entry += 1;
+            self.at = None;
+        } else {
+            let comma = text.skip_lws(end);
+            if text.byte(comma) != b',' {
+                return Err(ValueError::new(ValueFault::Unexpected, comma).of(self.name));
             }
-            Some(b',') => self.at = Some(end + 1),
-            Some(_) => return Err(ValueError::new(ValueFault::Unexpected, end).within(self.name, base)),
+            self.at = Some(comma + 1);
         }
-        value.relocate(base);
         Ok(Some(value))
     }
 }
@@ -122,14 +117,13 @@ impl Token<'_> {
 }
 
 impl<'a> Value<'a> for Token<'a> {
-    fn take(text: &'a [u8], at: usize) -> Result<(Token<'a>, usize), ValueError> {
-        let from = class::skip_lws(text, at);
-        let rest = text.get(from..).unwrap_or_default();
-        let len = class::span(rest, class::TOKEN);
-        if len == 0 {
-            let fault = if rest.is_empty() { ValueFault::Ended } else { ValueFault::Unexpected };
+    fn take(text: Text<'a>, at: usize) -> Result<(Token<'a>, usize), ValueError> {
+        let from = text.skip_lws(at);
+        let to = scan::token_end(text, from);
+        if to == from {
+            let fault = if from >= text.end() { ValueFault::Ended } else { ValueFault::Unexpected };
             return Err(ValueError::new(fault, from));
         }
-        Ok((Token(&rest[..len]), from + len))
+        Ok((Token(text.slice(from, to)), to))
     }
 }

@@ -1,10 +1,11 @@
 //! Media types: Content-Type, Accept, Content-Disposition (RFC 3261 sections 20.1, 20.11, 20.15).
 
-use crate::class;
 use crate::dialog::token_with_params;
 use crate::error::{ValueError, ValueFault};
 use crate::list::{Value, single};
 use crate::param::{self, Params};
+use crate::scan;
+use crate::text::Text;
 
 /// `m-type SLASH m-subtype *( SEMI m-parameter )`, or a media range with `*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ impl<'a> MediaType<'a> {
     /// # Errors
     /// What the grammar does not allow.
     pub fn parse(text: &'a [u8]) -> Result<MediaType<'a>, ValueError> {
-        single(text)
+        single(Text::alone(text), 0)
     }
 
     /// Is it that type, in any case?
@@ -34,17 +35,17 @@ impl<'a> MediaType<'a> {
 }
 
 impl<'a> Value<'a> for MediaType<'a> {
-    fn take(text: &'a [u8], at: usize) -> Result<(MediaType<'a>, usize), ValueError> {
-        let from = class::skip_lws(text, at);
-        let kind = class::span(text.get(from..).unwrap_or_default(), class::TOKEN);
-        let slash = class::skip_lws(text, from + kind);
-        let sub = class::skip_lws(text, slash + 1);
-        let subtype = class::span(text.get(sub..).unwrap_or_default(), class::TOKEN);
-        if kind == 0 || text.get(slash) != Some(&b'/') || subtype == 0 {
+    fn take(text: Text<'a>, at: usize) -> Result<(MediaType<'a>, usize), ValueError> {
+        let from = text.skip_lws(at);
+        let kind_end = scan::token_end(text, from);
+        let slash = text.skip_lws(kind_end);
+        let sub = text.skip_lws(slash + 1);
+        let sub_end = scan::token_end(text, sub);
+        if kind_end == from || text.byte(slash) != b'/' || sub_end == sub {
             return Err(ValueError::new(ValueFault::Unexpected, from));
         }
-        let (params, end) = param::take(text, sub + subtype, |_| Ok(()))?;
-        Ok((MediaType { kind: &text[from..from + kind], subtype: &text[sub..sub + subtype], params }, end))
+        let (params, end) = param::take(text, sub_end, |_| Ok(()))?;
+        Ok((MediaType { kind: text.slice(from, kind_end), subtype: text.slice(sub, sub_end), params }, end))
     }
 }
 

@@ -3,13 +3,13 @@
 use core::ops::Range;
 
 use crate::address::{Contact, NameAddr, delta_seconds};
-use crate::class;
 use crate::error::{ParseError, ValueError, ValueFault};
 use crate::index::{Entry, Index};
-use crate::list::{Token, Value, Values};
+use crate::list::{self, Token, Value, Values};
 use crate::name::HeaderName;
 use crate::number::{self, CSeq};
 use crate::start::{Method, RequestLine, StartLine, StatusLine};
+use crate::text::Text;
 use crate::via::Via;
 
 /// A request or response where it lies: two references, cheap to copy. Header values are read on demand.
@@ -198,12 +198,7 @@ impl<'a> Message<'a> {
     /// [`ValueFault::Duplicate`] when it is there more than once.
     #[inline]
     pub fn single(&self, name: HeaderName) -> Result<Option<&'a [u8]>, ValueError> {
-        let Some(entry) = self.entry(name) else { return Ok(None) };
-        if self.index.is_repeated(name) {
-            let at = usize::from(entry.line);
-            return Err(ValueError { header: name, fault: ValueFault::Duplicate, at });
-        }
-        Ok(Some(self.value(entry)))
+        Ok(self.only(name)?.map(|entry| self.value(entry)))
     }
 
     /// All values of a header that may have several, over its lines and the commas in them.
@@ -219,15 +214,12 @@ impl<'a> Message<'a> {
     #[inline]
     pub fn top_via(&self) -> Result<Via<'a>, ValueError> {
         let entry = self.entry(HeaderName::Via).ok_or(self.missing(HeaderName::Via))?;
-        let base = usize::from(entry.value);
-        let text = self.value(entry);
-        let (mut via, end) = Via::take(text, 0).map_err(|e| e.within(HeaderName::Via, base))?;
-        let end = class::skip_lws(text, end);
-        if end != text.len() && text.get(end) != Some(&b',') {
-            return Err(ValueError::new(ValueFault::Unexpected, end).within(HeaderName::Via, base));
+        let text = self.text(entry);
+        match Via::take(text, usize::from(entry.value)) {
+            Ok((via, end)) if text.is_over(end) || text.byte(text.skip_lws(end)) == b',' => Ok(via),
+            Ok((_, end)) => Err(ValueError::new(ValueFault::Unexpected, end).of(HeaderName::Via)),
+            Err(error) => Err(error.of(HeaderName::Via)),
         }
-        via.relocate(base);
-        Ok(via)
     }
 
     /// All Via values, topmost first.
@@ -258,11 +250,7 @@ impl<'a> Message<'a> {
     /// More than one, or what is wrong with it.
     #[inline]
     pub fn address(&self, name: HeaderName) -> Result<Option<NameAddr<'a>>, ValueError> {
-        let Some(text) = self.single(name)? else { return Ok(None) };
-        let base = self.base(name);
-        let mut address: NameAddr<'a> = crate::list::single(text).map_err(|e| e.within(name, base))?;
-        address.relocate(base);
-        Ok(Some(address))
+        self.read_text(name, list::single)
     }
 
     /// Call-ID.
@@ -270,7 +258,7 @@ impl<'a> Message<'a> {
     /// # Errors
     /// [`ValueFault::Missing`], a byte outside `word`, or over its limit.
     pub fn call_id(&self) -> Result<&'a [u8], ValueError> {
-        self.read(HeaderName::CallId, number::call_id)?.ok_or(self.missing(HeaderName::CallId))
+        self.read_text(HeaderName::CallId, number::call_id)?.ok_or(self.missing(HeaderName::CallId))
     }
 
     /// CSeq.
@@ -278,7 +266,7 @@ impl<'a> Message<'a> {
     /// # Errors
     /// [`ValueFault::Missing`], or what is wrong with it.
     pub fn cseq(&self) -> Result<CSeq<'a>, ValueError> {
-        self.read(HeaderName::CSeq, CSeq::parse)?.ok_or(self.missing(HeaderName::CSeq))
+        self.read_text(HeaderName::CSeq, CSeq::read)?.ok_or(self.missing(HeaderName::CSeq))
     }
 
     /// Max-Forwards, 0 to 255; `None` when it is not there (RFC 3261 section 16.3 step 3 allows it).
@@ -286,7 +274,7 @@ impl<'a> Message<'a> {
     /// # Errors
     /// Not such a number.
     pub fn max_forwards(&self) -> Result<Option<u32>, ValueError> {
-        self.read(HeaderName::MaxForwards, number::max_forwards)
+        self.read_text(HeaderName::MaxForwards, number::max_forwards)
     }
 
     /// Content-Length.
@@ -294,8 +282,7 @@ impl<'a> Message<'a> {
     /// # Errors
     /// Not a number; only after [`salvage`](Self::salvage).
     pub fn content_length(&self) -> Result<Option<u32>, ValueError> {
-        let number = |text| class::decimal(text).ok_or(ValueError::new(ValueFault::Number, 0));
-        self.read(HeaderName::ContentLength, number)
+        self.read_text(HeaderName::ContentLength, number::whole)
     }
 
     /// Expires in seconds. What is no number counts as 3600 in a REGISTER (RFC 3261 section 10.3 step 7); here it
@@ -357,24 +344,53 @@ impl<'a> Message<'a> {
         let call_id = self.call_id()?;
         let cseq = self.cseq()?;
         if self.method().is_some_and(|method| method != cseq.method) {
-            return Err(ValueError::new(ValueFault::Mismatch, 0)
-                .within(HeaderName::CSeq, self.base(HeaderName::CSeq)));
+            let at = self.entry(HeaderName::CSeq).map_or(0, |e| usize::from(e.value));
+            return Err(ValueError::new(ValueFault::Mismatch, at).of(HeaderName::CSeq));
         }
         let max_forwards = self.max_forwards()?;
         Ok(Essentials { via, from, to, call_id, cseq, max_forwards })
     }
 
     /// Reads a header that may be there once with `parse`, and places its error.
-    #[inline]
     pub(crate) fn read<T>(
         &self,
         name: HeaderName,
         parse: impl FnOnce(&'a [u8]) -> Result<T, ValueError>,
     ) -> Result<Option<T>, ValueError> {
-        match self.single(name)? {
-            None => Ok(None),
-            Some(text) => parse(text).map(Some).map_err(|e| e.within(name, self.base(name))),
+        self.read_text(name, |text, at| parse(text.rest(at)).map_err(|e| ValueError::new(e.fault, e.at + at)))
+    }
+
+    #[inline(always)]
+    fn read_text<T>(
+        &self,
+        name: HeaderName,
+        parse: impl FnOnce(Text<'a>, usize) -> Result<T, ValueError>,
+    ) -> Result<Option<T>, ValueError> {
+        match self.only(name) {
+            Ok(None) => Ok(None),
+            Ok(Some(entry)) => match parse(self.text(entry), usize::from(entry.value)) {
+                Ok(value) => Ok(Some(value)),
+                Err(error) => Err(error.of(name)),
+            },
+            Err(error) => Err(error),
         }
+    }
+
+    /// The entry of a header that may be there once.
+    #[inline]
+    fn only(&self, name: HeaderName) -> Result<Option<&'a Entry>, ValueError> {
+        let Some(entry) = self.entry(name) else { return Ok(None) };
+        if self.index.is_repeated(name) {
+            let at = usize::from(entry.line);
+            return Err(ValueError { header: name, fault: ValueFault::Duplicate, at });
+        }
+        Ok(Some(entry))
+    }
+
+    /// The value of an entry, with what follows it in reach.
+    #[inline]
+    pub(crate) fn text(&self, entry: &Entry) -> Text<'a> {
+        Text::new(self.bytes, usize::from(entry.value_end))
     }
 
     pub(crate) fn missing(&self, header: HeaderName) -> ValueError {
@@ -393,11 +409,6 @@ impl<'a> Message<'a> {
     #[inline]
     pub(crate) fn value(&self, entry: &Entry) -> &'a [u8] {
         self.slice(usize::from(entry.value)..usize::from(entry.value_end))
-    }
-
-    /// Offset of the value of the first header of that name.
-    fn base(&self, name: HeaderName) -> usize {
-        self.entry(name).map_or(0, |e| usize::from(e.value))
     }
 
     /// Offset after the CRLF that ends the header line.

@@ -5,6 +5,7 @@ use crate::error::{ValueError, ValueFault};
 use crate::limit;
 use crate::scan;
 use crate::start::Method;
+use crate::text::Text;
 
 /// `CSeq = 1*DIGIT LWS Method` (RFC 3261 section 20.16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,41 +22,59 @@ impl<'a> CSeq<'a> {
     /// # Errors
     /// [`ValueFault::Number`] for 2^31 and above; [`ValueFault::Unexpected`] where number, white space and method are
     /// not in this order.
-    #[inline]
     pub fn parse(text: &'a [u8]) -> Result<CSeq<'a>, ValueError> {
-        let digits = class::span(text, class::DIGIT);
-        let from = class::skip_lws(text, digits);
-        if digits == 0 || from == digits {
-            return Err(ValueError::new(ValueFault::Unexpected, digits));
+        Self::read(Text::alone(text), 0)
+    }
+
+    #[inline(always)]
+    pub(crate) fn read(text: Text<'a>, at: usize) -> Result<CSeq<'a>, ValueError> {
+        let number = scan::number(text, at);
+        let end = match number {
+            Some((_, end)) => end,
+            None => at + class::span(text.rest(at), class::DIGIT),
+        };
+        let from = text.skip_lws(end);
+        if end == at || from == end {
+            return Err(ValueError::new(ValueFault::Unexpected, end));
         }
-        let number = class::decimal(&text[..digits])
-            .filter(|&n| n <= limit::CSEQ)
-            .ok_or(ValueError::new(ValueFault::Number, 0))?;
-        let method =
-            Method::from_bytes(&text[from..]).ok_or(ValueError::new(ValueFault::Unexpected, from))?;
-        Ok(CSeq { number, method })
+        match (number, Method::from_bytes(text.rest(from))) {
+            (Some((number, _)), Some(method)) if number <= limit::CSEQ => Ok(CSeq { number, method }),
+            (Some((..=limit::CSEQ, _)), None) => Err(ValueError::new(ValueFault::Unexpected, from)),
+            _ => Err(ValueError::new(ValueFault::Number, at)),
+        }
+    }
+}
+
+/// A number and nothing else.
+#[inline(always)]
+pub(crate) fn whole(text: Text<'_>, at: usize) -> Result<u32, ValueError> {
+    match scan::number(text, at) {
+        Some((number, end)) if end == text.end() => Ok(number),
+        _ => Err(ValueError::new(ValueFault::Number, at)),
     }
 }
 
 /// `Max-Forwards = 1*DIGIT`, 0 to 255 (RFC 3261 section 20.22).
-pub(crate) fn max_forwards(text: &[u8]) -> Result<u32, ValueError> {
-    class::decimal(text).filter(|&n| n <= limit::MAX_FORWARDS).ok_or(ValueError::new(ValueFault::Number, 0))
+#[inline(always)]
+pub(crate) fn max_forwards(text: Text<'_>, at: usize) -> Result<u32, ValueError> {
+    match whole(text, at) {
+        Ok(number) if number <= limit::MAX_FORWARDS => Ok(number),
+        _ => Err(ValueError::new(ValueFault::Number, at)),
+    }
 }
 
 /// `callid = word [ "@" word ]` (RFC 3261 section 20.8). More than one `@` is tolerated: it is an opaque key.
-#[inline]
-pub(crate) fn call_id(text: &[u8]) -> Result<&[u8], ValueError> {
-    let len = scan::call_id_end(text, 0);
-    if len != text.len() {
-        return Err(ValueError::new(ValueFault::Unexpected, len));
+#[inline(always)]
+pub(crate) fn call_id(text: Text<'_>, at: usize) -> Result<&[u8], ValueError> {
+    let end = scan::call_id_end(text, at);
+    if end != text.end() {
+        return Err(ValueError::new(ValueFault::Unexpected, end));
     }
-    if len == 0 {
-        return Err(ValueError::new(ValueFault::Ended, 0));
+    match end - at {
+        0 => Err(ValueError::new(ValueFault::Ended, at)),
+        1..=limit::IDENTIFIER => Ok(text.rest(at)),
+        _ => Err(ValueError::new(ValueFault::TooLong, at)),
     }
-    if len > limit::IDENTIFIER {
-        return Err(ValueError::new(ValueFault::TooLong, limit::IDENTIFIER));
-    }
-    Ok(text)
 }
 
 #[cfg(test)]
@@ -83,10 +102,10 @@ mod tests {
 
     #[test]
     fn max_forwards_is_a_byte() {
-        assert_eq!(max_forwards(b"0068"), Ok(68));
-        assert_eq!(max_forwards(b"255"), Ok(255));
+        assert_eq!(max_forwards(Text::alone(b"0068"), 0), Ok(68));
+        assert_eq!(max_forwards(Text::alone(b"255"), 0), Ok(255));
         for bad in [&b"256"[..], b"300", b"-1", b"", b"7 0", b"99999999999"] {
-            assert!(max_forwards(bad).is_err());
+            assert!(max_forwards(Text::alone(bad), 0).is_err());
         }
     }
 }

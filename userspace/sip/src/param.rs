@@ -1,9 +1,9 @@
 //! Header parameters: `*( SEMI generic-param )` of RFC 3261 section 25.1.
 
-use crate::class;
 use crate::error::{ValueError, ValueFault};
 use crate::limit;
 use crate::scan;
+use crate::text::Text;
 
 /// One parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +35,9 @@ impl<'a> Params<'a> {
     /// # Errors
     /// Whatever the grammar does not allow, with its offset.
     pub fn parse(text: &'a [u8]) -> Result<Params<'a>, ValueError> {
+        let text = Text::alone(text);
         let (params, end) = take(text, 0, |_| Ok(()))?;
-        if class::skip_lws(text, end) != text.len() {
+        if !text.is_over(end) {
             return Err(ValueError::new(ValueFault::Unexpected, end));
         }
         Ok(params)
@@ -96,7 +97,7 @@ pub struct ParamIter<'a> {
 impl<'a> Iterator for ParamIter<'a> {
     type Item = Param<'a>;
     fn next(&mut self) -> Option<Param<'a>> {
-        let found = one(self.text, self.at).ok().flatten()?;
+        let found = one(Text::alone(self.text), self.at).ok().flatten()?;
         self.at = found.end();
         Some(Param {
             name: self.text.get(found.name.0..found.name.1)?,
@@ -116,36 +117,44 @@ pub(crate) struct Piece {
 }
 
 impl Piece {
+    pub(crate) const NONE: Piece = Piece { from: 0, to: 0 };
+
+    /// The span, counted from `start`.
+    #[inline(always)]
+    pub(crate) fn new((from, to): Span, start: usize) -> Piece {
+        Piece { from: (from - start) as u16, to: (to - start) as u16 }
+    }
+
     /// The span with its ends counted from `start`; `None` when it is already taken.
     #[inline(always)]
-    pub(crate) fn put(&mut self, (from, to): Span, start: usize) -> Option<()> {
+    pub(crate) fn put(&mut self, span: Span, start: usize) -> Option<()> {
         let free = self.to == 0;
-        *self = Piece { from: (from - start) as u16, to: (to - start) as u16 };
+        *self = Piece::new(span, start);
         free.then_some(())
     }
 
     /// Where it lies in a value that begins at `offset`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn range(self, offset: usize) -> Option<core::ops::Range<usize>> {
         (self.to != 0).then(|| offset + usize::from(self.from)..offset + usize::from(self.to))
     }
 
     /// The piece of `text`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of(self, text: &[u8]) -> Option<&[u8]> {
         text.get(self.range(0)?)
     }
 }
 
 /// End of the quoted string that begins at `at` (on its `"`), after the closing quote.
-#[inline]
-pub(crate) fn quoted_end(text: &[u8], at: usize) -> Result<usize, ValueError> {
+#[inline(always)]
+pub(crate) fn quoted_end(text: Text<'_>, at: usize) -> Result<usize, ValueError> {
     let mut from = at + 1;
     loop {
         let found = scan::quote(text, from);
-        match text.get(found..) {
-            Some([b'"', ..]) => return Ok(found + 1),
-            Some([b'\\', _, ..]) => from = found + 2,
+        match text.byte(found) {
+            b'"' => return Ok(found + 1),
+            b'\\' if found + 1 < text.end() => from = found + 2,
             _ => return Err(ValueError::new(ValueFault::Unterminated, at)),
         }
     }
@@ -184,26 +193,31 @@ impl Found {
 
 /// The token at `from`, which names a parameter: which one, and where it ends.
 #[inline(always)]
-fn name(text: &[u8], from: usize) -> (Key, usize) {
+fn name(text: Text<'_>, from: usize) -> (Key, usize) {
     // The usual ones, with nothing between name and `=` or `;`, are one compare of eight bytes. Bit 5 set makes lower
     // case, and changes none of the bytes after the names.
     const fn word(name: &[u8; 8]) -> u64 {
         u64::from_le_bytes(*name)
     }
-    if let Some(bytes) = text.get(from..).and_then(<[u8]>::first_chunk::<8>) {
-        let lower = word(bytes) | word(b"        ");
-        if lower << 8 == word(b"branch= ") << 8 {
-            return (Key::Branch, from + 6);
-        }
-        if lower << 16 == word(b"rport;  ") << 16 || lower << 16 == word(b"rport=  ") << 16 {
-            return (Key::Rport, from + 5);
-        }
-        if lower << 32 == word(b"tag=    ") << 32 {
-            return (Key::Tag, from + 3);
-        }
-    }
-    let to = class::run_end(text, from, class::TOKEN);
-    let name = text.get(from..to).unwrap_or_default();
+    let lower = text.window(from) as u64 | word(b"        ");
+    let (key, len) = if lower << 8 == word(b"branch= ") << 8 {
+        (Key::Branch, 6)
+    } else if lower << 16 == word(b"rport;  ") << 16 || lower << 16 == word(b"rport=  ") << 16 {
+        (Key::Rport, 5)
+    } else if lower << 32 == word(b"tag=    ") << 32 {
+        (Key::Tag, 3)
+    } else {
+        return unusual_name(text.value(), from);
+    };
+    // The window reaches beyond the value.
+    if from + len <= text.end() { (key, from + len) } else { unusual_name(text.value(), from) }
+}
+
+#[inline(never)]
+fn unusual_name(value: &[u8], from: usize) -> (Key, usize) {
+    let text = Text::alone(value);
+    let to = scan::token_end(text, from);
+    let name = text.slice(from, to);
     let key = match name.len() {
         3 if name.eq_ignore_ascii_case(b"tag") => Key::Tag,
         5 if name.eq_ignore_ascii_case(b"rport") => Key::Rport,
@@ -216,29 +230,29 @@ fn name(text: &[u8], from: usize) -> (Key, usize) {
 
 /// One `SEMI param` at `at`, if there is one.
 #[inline(always)]
-fn one(text: &[u8], at: usize) -> Result<Option<Found>, ValueError> {
-    let semi = class::skip_lws(text, at);
-    if text.get(semi) != Some(&b';') {
+fn one(text: Text<'_>, at: usize) -> Result<Option<Found>, ValueError> {
+    let semi = text.skip_lws(at);
+    if text.byte(semi) != b';' {
         return Ok(None);
     }
-    let from = class::skip_lws(text, semi + 1);
+    let from = text.skip_lws(semi + 1);
     let (key, to) = name(text, from);
     if to == from {
-        let fault = if from == text.len() { ValueFault::Ended } else { ValueFault::Unexpected };
+        let fault = if from >= text.end() { ValueFault::Ended } else { ValueFault::Unexpected };
         return Err(ValueError::new(fault, from));
     }
-    let equal = class::skip_lws(text, to);
-    if text.get(equal) != Some(&b'=') {
+    let equal = text.skip_lws(to);
+    if text.byte(equal) != b'=' {
         return Ok(Some(Found { key, name: (from, to), value: None }));
     }
-    let value = class::skip_lws(text, equal + 1);
-    let end = match text.get(value) {
-        None => return Err(ValueError::new(ValueFault::Ended, value)),
-        Some(b'"') => quoted_end(text, value)?,
-        Some(_) => scan::value_end(text, value),
+    let value = text.skip_lws(equal + 1);
+    let end = match text.byte(value) {
+        b'"' => quoted_end(text, value)?,
+        _ => scan::value_end(text, value),
     };
     if end == value {
-        return Err(ValueError::new(ValueFault::Unexpected, value));
+        let fault = if value >= text.end() { ValueFault::Ended } else { ValueFault::Unexpected };
+        return Err(ValueError::new(fault, value));
     }
     Ok(Some(Found { key, name: (from, to), value: Some((value, end)) }))
 }
@@ -247,7 +261,7 @@ fn one(text: &[u8], at: usize) -> Result<Option<Found>, ValueError> {
 /// refuse it.
 #[inline(always)]
 pub(crate) fn take<'a>(
-    text: &'a [u8],
+    text: Text<'a>,
     at: usize,
     mut each: impl FnMut(Found) -> Result<(), ValueError>,
 ) -> Result<(Params<'a>, usize), ValueError> {
@@ -261,7 +275,7 @@ pub(crate) fn take<'a>(
         each(found)?;
         end = found.end();
     }
-    Ok((Params { raw: text.get(at..end).unwrap_or_default() }, end))
+    Ok((Params { raw: text.slice(at, end) }, end))
 }
 
 /// Text between quotes, or the text as it is.

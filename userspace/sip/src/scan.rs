@@ -1,11 +1,12 @@
-//! The vectorised parts: 64 bytes at a time for the header index, 16 at a time for the spans that typed views skip over.
+//! The vectorised parts: 64 bytes at a time for the header index, 16 at a time for the runs that typed views skip over,
+//! and numbers read as one word.
 //!
 //! Vectors come from the crate `wide`: SSE2 on every x86-64, NEON on every AArch64, plain integers elsewhere. Each
 //! routine has a naive twin in the tests.
 
 use wide::u8x16;
 
-use crate::class;
+use crate::text::Text;
 
 /// Bytes looked at in one step: one bit each in a [`Masks`] word.
 pub(crate) const BLOCK: usize = 64;
@@ -27,9 +28,8 @@ pub(crate) fn masks(block: &[u8; BLOCK]) -> Masks {
     let (lanes, _) = block.as_chunks::<16>();
     for (i, lane) in lanes.iter().enumerate() {
         let bytes = u8x16::new(*lane);
-        let line_feed = bytes.simd_eq(u8x16::splat(b'\n'));
-        let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes) | bytes.simd_eq(u8x16::splat(0x7f));
-        result.line_feed |= u64::from(line_feed.to_bitmask()) << (16 * i);
+        let control = up_to(bytes, 0x1f) | eq(bytes, 0x7f);
+        result.line_feed |= u64::from(eq(bytes, b'\n').to_bitmask()) << (16 * i);
         result.control |= u64::from(control.to_bitmask()) << (16 * i);
     }
     result
@@ -38,134 +38,218 @@ pub(crate) fn masks(block: &[u8; BLOCK]) -> Masks {
 /// Offset of the first `:` among the 16 bytes, or 16.
 #[inline(always)]
 pub(crate) fn colon(window: &[u8; 16]) -> usize {
-    first(u8x16::new(*window).simd_eq(u8x16::splat(b':')))
+    first(eq(u8x16::new(*window), b':'))
 }
 
-/// Where a run that begins at `at` ends: the first byte from there on that is not in a class of `mask`, or the end.
-/// `outside` finds the same byte in 16 bytes at a time.
 #[inline(always)]
-fn run_end(text: &[u8], at: usize, mask: u16, outside: impl Fn(u8x16) -> u8x16) -> usize {
-    let mut at = at;
-    while let Some(window) = text.get(at..).and_then(<[u8]>::first_chunk::<16>) {
-        let found = first(outside(u8x16::new(*window)));
-        at += found;
-        if found < 16 {
-            return at;
-        }
-    }
-    while let Some(&byte) = text.get(at) {
-        if !class::is(byte, mask) {
-            break;
-        }
-        at += 1;
-    }
-    at
+fn eq(bytes: u8x16, byte: u8) -> u8x16 {
+    bytes.simd_eq(u8x16::splat(byte))
 }
 
-/// End of a run of [`class::VALUE`].
+/// `bytes <= limit`.
 #[inline(always)]
-pub(crate) fn value_end(text: &[u8], at: usize) -> usize {
-    run_end(text, at, class::VALUE, |b| {
-        let eq = |byte| b.simd_eq(u8x16::splat(byte));
-        not_visible(b) | eq(b';') | eq(b',') | eq(b'"') | eq(b'<') | eq(b'>') | eq(b'\\')
-    })
+fn up_to(bytes: u8x16, limit: u8) -> u8x16 {
+    bytes.min(u8x16::splat(limit)).simd_eq(bytes)
 }
 
-/// End of a run of [`class::ADDRESS`].
+/// `from <= bytes <= to`.
 #[inline(always)]
-pub(crate) fn address_end(text: &[u8], at: usize) -> usize {
-    run_end(text, at, class::ADDRESS, |b| {
-        let eq = |byte| b.simd_eq(u8x16::splat(byte));
-        not_visible(b) | eq(b'"') | eq(b'<') | eq(b'>')
-    })
-}
-
-/// End of a run of [`class::CALL_ID`].
-#[inline(always)]
-pub(crate) fn call_id_end(text: &[u8], at: usize) -> usize {
-    run_end(text, at, class::CALL_ID, |b| {
-        let eq = |byte| b.simd_eq(u8x16::splat(byte));
-        not_visible(b) | eq(b'#') | eq(b'$') | eq(b'&') | eq(b',') | eq(b';') | eq(b'=') | eq(b'^') | eq(b'|')
-    })
-}
-
-/// First `"` or `\` from `at` on, or the end.
-#[inline(always)]
-pub(crate) fn quote(text: &[u8], at: usize) -> usize {
-    run_end(text, at, class::UNQUOTE, |b| b.simd_eq(u8x16::splat(b'"')) | b.simd_eq(u8x16::splat(b'\\')))
+fn between(bytes: u8x16, from: u8, to: u8) -> u8x16 {
+    up_to(bytes - u8x16::splat(from), to - from)
 }
 
 /// Not `%x21-7E`.
 #[inline(always)]
 fn not_visible(bytes: u8x16) -> u8x16 {
-    // 0x21..=0x7e becomes 0..=0x5d.
     let moved = bytes - u8x16::splat(0x21);
     moved.max(u8x16::splat(0x5e)).simd_eq(moved)
 }
 
 #[inline(always)]
+fn letters_and_digits(bytes: u8x16) -> u8x16 {
+    between(bytes | u8x16::splat(0x20), b'a', b'z') | between(bytes, b'0', b'9')
+}
+
+/// Number of the first lane that is set, or 16.
+#[inline(always)]
 fn first(mask: u8x16) -> usize {
     (mask.to_bitmask() | 1 << 16).trailing_zeros() as usize
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn naive(block: &[u8; BLOCK]) -> Masks {
-        let mut masks = Masks { line_feed: 0, control: 0 };
-        for (i, &b) in block.iter().enumerate() {
-            masks.line_feed |= u64::from(b == b'\n') << i;
-            masks.control |= u64::from(b.is_ascii_control()) << i;
-        }
-        masks
-    }
-
-    #[test]
-    fn every_byte_in_every_lane() {
-        for at in 0..BLOCK {
-            for byte in 0..=255u8 {
-                let mut block = [b'a'; BLOCK];
-                block[at] = byte;
-                assert_eq!(masks(&block), naive(&block), "{byte} at {at}");
-            }
-        }
-        for at in 0..16 {
-            let mut window = [b'a'; 16];
-            window[at] = b':';
-            window[15] = b':';
-            assert_eq!(colon(&window), at);
-        }
-        assert_eq!(colon(&[b'a'; 16]), 16);
-    }
-
-    /// Every byte, with the vector's end before, at and after it.
-    #[test]
-    fn runs_end_where_their_class_does() {
-        for len in 0..40 {
-            for at in 0..len {
-                for byte in 0..=255u8 {
-                    let mut text = vec![b'a'; len];
-                    text[at] = byte;
-                    for from in 0..=at {
-                        let naive = |mask| (from..len).find(|&i| !class::is(text[i], mask)).unwrap_or(len);
-                        assert_eq!(value_end(&text, from), naive(class::VALUE), "{byte:#x} at {at}");
-                        assert_eq!(address_end(&text, from), naive(class::ADDRESS), "{byte:#x} at {at}");
-                        assert_eq!(call_id_end(&text, from), naive(class::CALL_ID), "{byte:#x} at {at}");
-                        assert_eq!(quote(&text, from), naive(class::UNQUOTE), "{byte:#x} at {at}");
-                    }
+/// Defines `fn name(text, at)`: where the run that begins at `at` ends, which is the first byte from there on that
+/// `outside` finds, or the end.
+macro_rules! run {
+    ($(#[$doc:meta])* $name:ident = |$bytes:ident| $outside:expr) => {
+        $(#[$doc])*
+        #[inline(always)]
+        pub(crate) fn $name(text: Text<'_>, at: usize) -> usize {
+            let mut at = at;
+            loop {
+                let $bytes = u8x16::new(text.window(at).to_le_bytes());
+                let found = first($outside);
+                at += found;
+                if found < 16 || at >= text.end() {
+                    return at.min(text.end());
                 }
             }
         }
-        assert_eq!(value_end(b"abc", 9), 9);
-    }
+    };
+}
 
-    proptest! {
-        #[test]
-        fn masks_agree_with_the_naive_scan(bytes in prop::collection::vec(any::<u8>(), BLOCK)) {
-            let block: &[u8; BLOCK] = bytes.as_slice().try_into().unwrap();
-            prop_assert_eq!(masks(block), naive(block));
-        }
+run! {
+    /// End of a run of [`class::VALUE`](crate::class::VALUE).
+    value_end = |b| {
+        not_visible(b) | eq(b, b';') | eq(b, b',') | eq(b, b'"') | eq(b, b'<') | eq(b, b'>') | eq(b, b'\\')
     }
 }
+
+run! {
+    /// End of a run of [`class::ADDRESS`](crate::class::ADDRESS).
+    address_end = |b| not_visible(b) | eq(b, b'"') | eq(b, b'<') | eq(b, b'>')
+}
+
+run! {
+    /// End of a run of [`class::CALL_ID`](crate::class::CALL_ID).
+    call_id_end = |b| {
+        not_visible(b) | eq(b, b'#') | eq(b, b'$') | eq(b, b'&') | eq(b, b',') | eq(b, b';') | eq(b, b'=')
+            | eq(b, b'^') | eq(b, b'|')
+    }
+}
+
+run! {
+    /// End of a run of [`class::TOKEN`](crate::class::TOKEN).
+    token_end = |b| {
+        let marks = eq(b, b'!') | eq(b, b'%') | eq(b, b'\'') | between(b, b'*', b'+') | between(b, b'-', b'.')
+            | between(b, b'_', b'`') | eq(b, b'~');
+        !(letters_and_digits(b) | marks)
+    }
+}
+
+run! {
+    /// End of a run of [`class::HOSTNAME`](crate::class::HOSTNAME).
+    hostname_end = |b| !(letters_and_digits(b) | between(b, b'-', b'.') | eq(b, b'_'))
+}
+
+run! {
+    /// End of a run of [`class::USER`](crate::class::USER), or its first `%`.
+    user_end = |b| {
+        not_visible(b) | between(b, b'"', b'#') | eq(b, b'%') | eq(b, b':') | eq(b, b'<') | eq(b, b'>') | eq(b, b'@')
+            | between(b, b'[', b'^') | eq(b, b'`') | between(b, b'{', b'}')
+    }
+}
+
+run! {
+    /// End of a run of [`class::URI_PARAM`](crate::class::URI_PARAM), or its first `%`.
+    uri_param_end = |b| {
+        let marks = eq(b, b'!') | eq(b, b'$') | between(b, b'&', b'+') | between(b, b'-', b'/') | eq(b, b':')
+            | eq(b, b'[') | eq(b, b']') | eq(b, b'_') | eq(b, b'~');
+        !(letters_and_digits(b) | marks)
+    }
+}
+
+run! {
+    /// First `"` or `\` from `at` on, or the end.
+    quote = |b| eq(b, b'"') | eq(b, b'\\')
+}
+
+/// A decimal number of up to eight digits at the front of a window, and how many digits there are: 0 to 8, or more
+/// when the number is not to be trusted. Digits count up to `len`.
+#[inline(always)]
+fn short_number(window: u128, len: usize) -> (u32, usize) {
+    let digits = first(!between(u8x16::new(window.to_le_bytes()), b'0', b'9')).min(len);
+    // The last digit into the top byte; below the first one zeros, which are zeros of the number too.
+    let word = (window as u64).unbounded_shl(64 - 8 * digits.min(8) as u32) & 0x0f0f_0f0f_0f0f_0f0f;
+    // Pairs, then fours, then all eight: each step is one multiplication.
+    let pairs = word.wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff_00ff_00ff;
+    let fours = pairs.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_ffff_0000_ffff;
+    let all = fours.wrapping_mul(10_000 << 32 | 1) >> 32;
+    (all as u32, digits)
+}
+
+/// The decimal number at `at` and its end; `None` when there is no digit, or for a number over `u32::MAX`. Leading
+/// zeros are legal, any number of them.
+#[inline(always)]
+pub(crate) fn number(text: Text<'_>, at: usize) -> Option<(u32, usize)> {
+    let (number, digits) = short_number(text.window(at), text.end().saturating_sub(at));
+    match digits {
+        0 => None,
+        1..=8 => Some((number, at + digits)),
+        _ => long_number(text.value(), at),
+    }
+}
+
+#[inline(never)]
+fn long_number(value: &[u8], at: usize) -> Option<(u32, usize)> {
+    let text = Text::alone(value);
+    let mut end = at;
+    let mut number: u32 = 0;
+    while let digit @ 0..=9 = text.byte(end).wrapping_sub(b'0') {
+        number = number.checked_mul(10)?.checked_add(u32::from(digit))?;
+        end += 1;
+    }
+    (end > at).then_some((number, end))
+}
+
+/// What a host is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HostKind {
+    /// Letters, digits, `-`, `.`, `_`, not all of them digits and dots, no empty label but the last.
+    Name,
+    /// Four numbers.
+    V4,
+    /// Eight groups, in brackets.
+    V6,
+    /// Empty, or none of these.
+    Neither,
+    /// 16 bytes or more, so not looked at.
+    Long,
+}
+
+/// Kind, length, and for [`HostKind::V4`] the address of the host at `at`, read without a branch for its length.
+/// Plain numbers, so that they stay in registers.
+#[inline(always)]
+pub(crate) fn short_host(text: Text<'_>, at: usize) -> (HostKind, usize, u32) {
+    let window = text.window(at);
+    let bytes = u8x16::new(window.to_le_bytes());
+    let digits = between(bytes, b'0', b'9');
+    let letters = between(bytes | u8x16::splat(0x20), b'a', b'z');
+    let host = digits | letters | between(bytes, b'-', b'.') | eq(bytes, b'_');
+    let len = first(!host).min(text.end().saturating_sub(at));
+    if len >= 16 {
+        return (HostKind::Long, 0, 0);
+    }
+    let inside = (1u32 << len) - 1;
+    let digits = digits.to_bitmask() & inside;
+    let dots = eq(bytes, b'.').to_bitmask() & inside;
+    if digits | dots != inside {
+        let empty_label = dots & (dots << 1 | 1) != 0;
+        return (if empty_label { HostKind::Neither } else { HostKind::Name }, len, 0);
+    }
+    let (sound, address) = short_v4(window, dots, len as u32);
+    (if sound { HostKind::V4 } else { HostKind::Neither }, len, address)
+}
+
+/// Digits and dots, `len` of them, with the dots where `dots` says: are they `1*3DIGIT` four times, each up to 255?
+#[inline(always)]
+fn short_v4(window: u128, dots: u32, len: u32) -> (bool, u32) {
+    let second = dots & dots.wrapping_sub(1);
+    let third = second & second.wrapping_sub(1);
+    let three = third != 0 && third & third.wrapping_sub(1) == 0;
+    // An octet with its last digit moved into the third byte: above the number there is nothing.
+    let octet = |from: u32, end: u32| {
+        let digits = end.wrapping_sub(from);
+        let number =
+            ((window >> (8 * (from & 15))) as u32) << (24u32.wrapping_sub(digits.wrapping_mul(8)) & 31);
+        let value = (number & 15) * 100 + (number >> 8 & 15) * 10 + (number >> 16 & 15);
+        (value, digits.wrapping_sub(1) < 3 && value < 256)
+    };
+    let ends = (dots.trailing_zeros(), second.trailing_zeros(), third.trailing_zeros());
+    let (a, a_sound) = octet(0, ends.0);
+    let (b, b_sound) = octet(ends.0.wrapping_add(1), ends.1);
+    let (c, c_sound) = octet(ends.1.wrapping_add(1), ends.2);
+    let (d, d_sound) = octet(ends.2.wrapping_add(1), len);
+    (three & a_sound & b_sound & c_sound & d_sound, a << 24 | b << 16 | c << 8 | d)
+}
+
+#[cfg(test)]
+mod tests;

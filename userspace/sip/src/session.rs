@@ -7,6 +7,8 @@ use crate::dialog::trailing;
 use crate::error::{ValueError, ValueFault};
 use crate::list::Value;
 use crate::param::{self, Params, quoted_end, strip_quotes};
+use crate::scan;
+use crate::text::Text;
 
 /// Who refreshes a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,18 +125,18 @@ pub struct Reason<'a> {
 }
 
 impl<'a> Value<'a> for Reason<'a> {
-    fn take(text: &'a [u8], at: usize) -> Result<(Reason<'a>, usize), ValueError> {
-        let from = class::skip_lws(text, at);
-        let len = class::span(text.get(from..).unwrap_or_default(), class::TOKEN);
-        if len == 0 {
+    fn take(text: Text<'a>, at: usize) -> Result<(Reason<'a>, usize), ValueError> {
+        let from = text.skip_lws(at);
+        let to = scan::token_end(text, from);
+        if to == from {
             return Err(ValueError::new(ValueFault::Unexpected, from));
         }
-        let (params, end) = param::take(text, from + len, |_| Ok(()))?;
+        let (params, end) = param::take(text, to, |_| Ok(()))?;
         let cause = match params.value(b"cause") {
             None => None,
             Some(v) => Some(class::decimal(v).ok_or(ValueError::new(ValueFault::Number, from))?),
         };
-        let reason = Reason { protocol: &text[from..from + len], cause, text: params.value(b"text"), params };
+        let reason = Reason { protocol: text.slice(from, to), cause, text: params.value(b"text"), params };
         Ok((reason, end))
     }
 }
@@ -151,19 +153,18 @@ pub struct Warning<'a> {
 }
 
 impl<'a> Value<'a> for Warning<'a> {
-    fn take(text: &'a [u8], at: usize) -> Result<(Warning<'a>, usize), ValueError> {
-        let from = class::skip_lws(text, at);
-        let digits = class::span(text.get(from..).unwrap_or_default(), class::DIGIT);
-        let agent = class::skip_lws(text, from + digits);
-        let len = class::span(text.get(agent..).unwrap_or_default(), class::VALUE);
-        let quote = class::skip_lws(text, agent + len);
-        if digits != 3 || agent == from + digits || len == 0 || text.get(quote) != Some(&b'"') {
+    fn take(text: Text<'a>, at: usize) -> Result<(Warning<'a>, usize), ValueError> {
+        let from = text.skip_lws(at);
+        let (code, code_end) = scan::number(text, from).unwrap_or((0, from));
+        let agent = text.skip_lws(code_end);
+        let agent_end = scan::value_end(text, agent);
+        let quote = text.skip_lws(agent_end);
+        if code_end != from + 3 || agent == code_end || agent_end == agent || text.byte(quote) != b'"' {
             return Err(ValueError::new(ValueFault::Unexpected, from));
         }
         let end = quoted_end(text, quote)?;
-        let code = class::decimal(&text[from..from + digits]).unwrap_or_default() as u16;
-        let words = strip_quotes(text.get(quote..end).unwrap_or_default());
-        Ok((Warning { code, agent: &text[agent..agent + len], text: words }, end))
+        let words = strip_quotes(text.slice(quote, end));
+        Ok((Warning { code: code as u16, agent: text.slice(agent, agent_end), text: words }, end))
     }
 }
 
@@ -228,13 +229,13 @@ mod tests {
 
     #[test]
     fn reasons_and_warnings() {
-        let r: Reason<'_> = single(b"Q.850 ;cause=16 ;text=\"Terminated, yes\"").unwrap();
+        let r: Reason<'_> = single(Text::alone(b"Q.850 ;cause=16 ;text=\"Terminated, yes\""), 0).unwrap();
         assert_eq!((r.protocol, r.cause, r.text), (&b"Q.850"[..], Some(16), Some(&b"Terminated, yes"[..])));
-        assert!(single::<Reason<'_>>(b"SIP;cause=x").is_err());
-        let w: Warning<'_> = single(b"307 isi.edu:5060 \"Session, parameter\"").unwrap();
+        assert!(single::<Reason<'_>>(Text::alone(b"SIP;cause=x"), 0).is_err());
+        let w: Warning<'_> = single(Text::alone(b"307 isi.edu:5060 \"Session, parameter\""), 0).unwrap();
         assert_eq!((w.code, w.agent, w.text), (307, &b"isi.edu:5060"[..], &b"Session, parameter"[..]));
         for bad in [&b"30 a \"x\""[..], b"307 \"x\"", b"307 a x", b"307 a \"x", b""] {
-            assert!(single::<Warning<'_>>(bad).is_err());
+            assert!(single::<Warning<'_>>(Text::alone(bad), 0).is_err());
         }
     }
 

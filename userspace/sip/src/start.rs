@@ -6,6 +6,7 @@ use crate::class;
 use crate::error::Fault;
 use crate::limit;
 use crate::scan;
+use crate::text::Text;
 
 /// A method. Case-sensitive (RFC 3261 section 7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -190,7 +191,7 @@ pub(crate) fn parse(line: &[u8], lenient: bool) -> Result<Spans, (Fault, usize)>
         if uri.is_empty() {
             return Err((Fault::RequestUri, from));
         }
-        let visible = scan::address_end(uri, 0);
+        let visible = scan::address_end(Text::alone(uri), 0);
         if visible != uri.len() {
             return Err((Fault::RequestUri, from + visible));
         }

@@ -7,7 +7,9 @@ use crate::class;
 use crate::error::{ValueError, ValueFault};
 use crate::host::{self, Host};
 use crate::limit;
-use crate::param::{Param, Span};
+use crate::param::{Param, Piece};
+use crate::scan;
+use crate::text::Text;
 use crate::via::Transport;
 
 pub use escape::{UnescapeError, escape_user, unescape_into};
@@ -28,28 +30,30 @@ pub enum Scheme<'a> {
 /// A URI, checked as a whole when it was parsed.
 ///
 /// For `sip` and `sips`: `scheme ":" [ user [ ":" password ] "@" ] host [ ":" port ] *( ";" param ) [ "?" headers ]`.
-/// For `tel` the number is in [`user`](Self::user) and the parameters are read; for other schemes everything after
-/// the colon is in [`opaque`](Self::opaque).
+/// For `tel` the number is the [`user`](Self::user) and the parameters are read; for other schemes everything after
+/// the colon is [`opaque`](Self::opaque).
 #[derive(Clone, Copy, Debug)]
 pub struct Uri<'a> {
-    /// The scheme.
-    pub scheme: Scheme<'a>,
-    /// User part as it stands, escapes and all; the number of a tel URI.
-    pub user: Option<&'a [u8]>,
-    /// Password as it stands.
-    pub password: Option<&'a [u8]>,
-    /// Host; `None` for schemes other than sip and sips.
-    pub host: Option<Host<'a>>,
-    /// Port.
-    pub port: Option<u16>,
-    /// Parameters.
-    pub params: UriParams<'a>,
-    /// Text after `?`, as it stands.
-    pub headers: Option<&'a [u8]>,
-    /// What follows the scheme's colon, for schemes other than sip, sips and tel.
-    pub opaque: &'a [u8],
     text: &'a [u8],
-    host_span: Span,
+    kind: Kind,
+    user: Piece,
+    password: Piece,
+    host: host::Place,
+    /// 0: none.
+    port: u16,
+    params: Piece,
+    headers: Piece,
+    /// Where the part after the scheme's colon begins.
+    after_scheme: u16,
+}
+
+/// A [`Scheme`] without its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Sip,
+    Sips,
+    Tel,
+    Other,
 }
 
 impl<'a> Uri<'a> {
@@ -59,36 +63,128 @@ impl<'a> Uri<'a> {
     /// A byte that the grammar does not allow, an escape without its digits, a host or port that is none, a parameter that
     /// is there twice, a part over its limit.
     pub fn parse(text: &'a [u8]) -> Result<Uri<'a>, ValueError> {
-        if text.len() > limit::REQUEST_URI {
-            return Err(ValueError::new(ValueFault::TooLong, limit::REQUEST_URI));
+        Self::read(Text::alone(text), 0)
+    }
+
+    /// The URI that begins at `start`.
+    #[inline(always)]
+    pub(crate) fn read(text: Text<'a>, start: usize) -> Result<Uri<'a>, ValueError> {
+        let whole = text.rest(start);
+        if whole.len() > limit::REQUEST_URI {
+            return Err(ValueError::new(ValueFault::TooLong, start + limit::REQUEST_URI));
         }
-        let (scheme, from) = scheme(text)?;
-        let mut uri = Uri {
-            scheme,
-            user: None,
-            password: None,
-            host: None,
-            port: None,
-            params: UriParams { raw: b"" },
-            headers: None,
-            opaque: b"",
+        const SIP: u32 = u32::from_le_bytes(*b"sip:");
+        if text.window(start) as u32 | 0x0020_2020 == SIP && whole.len() >= 4 {
+            Self::sip(text, start, Kind::Sip, start + 4)
+        } else {
+            Self::other(text.value(), start)
+        }
+    }
+
+    /// A scheme other than sip.
+    #[inline(never)]
+    fn other(value: &'a [u8], start: usize) -> Result<Uri<'a>, ValueError> {
+        let text = Text::alone(value);
+        let (kind, from) = scheme(text, start)?;
+        match kind {
+            Kind::Sip | Kind::Sips => return Self::sip(text, start, kind, from),
+            Kind::Tel => return Self::tel(text, start, from),
+            Kind::Other => {}
+        }
+        let opaque = text.rest(from);
+        if opaque.is_empty() {
+            return Err(ValueError::new(ValueFault::Ended, from));
+        }
+        if let Some(bad) = opaque.iter().position(|&b| !class::is(b, class::URIC) && b != b'#') {
+            return Err(ValueError::new(ValueFault::Unexpected, from + bad));
+        }
+        Ok(Uri { after_scheme: (from - start) as u16, ..Uri::bare(text.rest(start), kind) })
+    }
+
+    fn bare(text: &'a [u8], kind: Kind) -> Uri<'a> {
+        let none = Piece::NONE;
+        let host = host::Place::NONE;
+        Uri {
             text,
-            host_span: (from, from),
-        };
-        match scheme {
-            Scheme::Sip | Scheme::Sips => uri.sip(from)?,
-            Scheme::Tel => uri.tel(from)?,
-            Scheme::Other(_) => {
-                uri.opaque = text.get(from..).unwrap_or_default();
-                if uri.opaque.is_empty() {
-                    return Err(ValueError::new(ValueFault::Ended, from));
-                }
-                if let Some(bad) = uri.opaque.iter().position(|&b| !class::is(b, class::URIC) && b != b'#') {
-                    return Err(ValueError::new(ValueFault::Unexpected, from + bad));
-                }
+            kind,
+            user: none,
+            password: none,
+            host,
+            port: 0,
+            params: none,
+            headers: none,
+            after_scheme: 0,
+        }
+    }
+
+    /// The scheme.
+    #[inline]
+    #[must_use]
+    pub fn scheme(&self) -> Scheme<'a> {
+        match self.kind {
+            Kind::Sip => Scheme::Sip,
+            Kind::Sips => Scheme::Sips,
+            Kind::Tel => Scheme::Tel,
+            Kind::Other => {
+                let colon = usize::from(self.after_scheme).saturating_sub(1);
+                Scheme::Other(self.text.get(..colon).unwrap_or_default())
             }
         }
-        Ok(uri)
+    }
+
+    /// User part as it stands, escapes and all; the number of a tel URI.
+    #[inline]
+    #[must_use]
+    pub fn user(&self) -> Option<&'a [u8]> {
+        self.user.of(self.text)
+    }
+
+    /// Password as it stands.
+    #[must_use]
+    pub fn password(&self) -> Option<&'a [u8]> {
+        self.password.of(self.text)
+    }
+
+    /// Host; `None` for schemes other than sip and sips.
+    #[inline]
+    #[must_use]
+    pub fn host(&self) -> Option<Host<'a>> {
+        self.host.host(self.text)
+    }
+
+    /// The host as it is written, brackets and all; empty for schemes other than sip and sips.
+    #[must_use]
+    pub fn host_bytes(&self) -> &'a [u8] {
+        self.host.piece().of(self.text).unwrap_or_default()
+    }
+
+    /// Port.
+    #[inline]
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        (self.port != 0).then_some(self.port)
+    }
+
+    /// Parameters.
+    #[inline]
+    #[must_use]
+    pub fn params(&self) -> UriParams<'a> {
+        UriParams { raw: self.params.of(self.text).unwrap_or_default() }
+    }
+
+    /// Text after `?`, as it stands.
+    #[must_use]
+    pub fn headers(&self) -> Option<&'a [u8]> {
+        self.headers.of(self.text)
+    }
+
+    /// What follows the scheme's colon, for schemes other than sip, sips and tel; empty for those.
+    #[must_use]
+    pub fn opaque(&self) -> &'a [u8] {
+        match self.kind {
+            Kind::Other => self.text.get(usize::from(self.after_scheme)..).unwrap_or_default(),
+            _ => b"",
+        }
     }
 
     /// The whole URI as it stands.
@@ -97,185 +193,221 @@ impl<'a> Uri<'a> {
         self.text
     }
 
-    /// The host as it is written, brackets and all; empty for schemes other than sip and sips.
-    #[must_use]
-    pub fn host_bytes(&self) -> &'a [u8] {
-        self.text.get(self.host_span.0..self.host_span.1).unwrap_or_default()
-    }
-
     /// Is this a sip or sips URI?
     #[must_use]
     pub fn is_sip(&self) -> bool {
-        matches!(self.scheme, Scheme::Sip | Scheme::Sips)
+        matches!(self.kind, Kind::Sip | Kind::Sips)
     }
 
     /// Does the URI belong to a loose router (`lr`, RFC 3261 section 19.1.1)?
     #[must_use]
     pub fn is_loose(&self) -> bool {
-        self.params.contains(b"lr")
+        self.params().contains(b"lr")
     }
 
     /// The transport parameter.
     #[must_use]
     pub fn transport(&self) -> Option<Transport<'a>> {
-        self.params.value(b"transport").map(Transport::from_bytes)
+        self.params().value(b"transport").map(Transport::from_bytes)
     }
 
     /// The `hname=hvalue` pairs after `?`.
     pub fn header_pairs(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        let text = self.headers.unwrap_or_default();
+        let text = self.headers().unwrap_or_default();
         text.split(|&b| b == b'&').filter_map(|pair| {
             let equal = pair.iter().position(|&b| b == b'=')?;
             Some((pair.get(..equal)?, pair.get(equal + 1..)?))
         })
     }
 
-    fn sip(&mut self, from: usize) -> Result<(), ValueError> {
-        let text = self.text;
-        let mut at = from;
-        // An `@` can only end the userinfo: neither host, parameters nor headers may hold one unescaped.
-        let rest = text.get(from..).unwrap_or_default();
-        if let Some(i) = memchr::memchr(b'@', rest) {
-            let info = &rest[..i];
-            let user = class::span(info, class::USER);
-            if user == 0 {
-                return Err(ValueError::new(ValueFault::Unexpected, from));
+    /// What follows `sip:` or `sips:`, from `from` on.
+    #[inline(always)]
+    fn sip(text: Text<'a>, start: usize, kind: Kind, from: usize) -> Result<Uri<'a>, ValueError> {
+        // Whatever runs up to an `@` is the user: host, parameters and headers cannot hold one unescaped.
+        let user_end = user_end(text, from)?;
+        let (mut user, mut password, mut host_at) = (Piece::NONE, Piece::NONE, from);
+        match text.byte(user_end) {
+            b'@' => {
+                user = Piece::new((from, user_end), start);
+                host_at = user_end + 1;
             }
-            check_escapes(&info[..user], from)?;
-            self.user = Some(&info[..user]);
-            if let Some((colon, password)) = info[user..].split_first() {
-                let bad = class::span(password, class::PASSWORD);
-                if *colon != b':' || bad != password.len() {
-                    let offset = if *colon == b':' { user + 1 + bad } else { user };
-                    return Err(ValueError::new(ValueFault::Unexpected, from + offset));
+            b':' => {
+                if let Some(end) = password_end(text.value(), user_end + 1)? {
+                    user = Piece::new((from, user_end), start);
+                    password = Piece::new((user_end + 1, end), start);
+                    host_at = end + 1;
                 }
-                check_escapes(password, from + user + 1)?;
-                self.password = Some(password);
             }
-            at = from + i + 1;
+            _ => {}
         }
-        let (host, end) = host::take(text, at)?;
-        self.host = Some(host);
-        self.host_span = (at, end);
-        at = end;
-        if text.get(at) == Some(&b':') {
-            let (port, end) = host::port(text, at + 1)?;
-            self.port = Some(port);
-            at = end;
+        if user_end == from && host_at > from {
+            return Err(ValueError::new(ValueFault::Unexpected, from));
         }
-        if at == text.len() {
-            return Ok(());
+        let (host, host_end) = host::take(text, start, host_at)?;
+        let (port, end) = match text.byte(host_end) {
+            b':' => host::port(text, host_end + 1)?,
+            _ => (0, host_end),
+        };
+        let (mut params, mut headers) = (Piece::NONE, Piece::NONE);
+        if end < text.end() {
+            let params_end = tail(text.value(), end)?;
+            params = Piece::new((end, params_end), start);
+            if params_end < text.end() {
+                headers = Piece::new((params_end + 1, text.end()), start);
+            }
         }
-        let end = self.take_params(at)?;
-        match text.get(end) {
-            None => Ok(()),
-            Some(b'?') => self.take_headers(end + 1),
-            Some(_) => Err(ValueError::new(ValueFault::Unexpected, end)),
-        }
+        let after_scheme = (from - start) as u16;
+        Ok(Uri { text: text.rest(start), kind, user, password, host, port, params, headers, after_scheme })
     }
 
-    fn tel(&mut self, from: usize) -> Result<(), ValueError> {
-        let rest = self.text.get(from..).unwrap_or_default();
+    /// What follows `tel:`, from `from` on.
+    fn tel(text: Text<'a>, start: usize, from: usize) -> Result<Uri<'a>, ValueError> {
+        let rest = text.rest(from);
         let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
         let number = &rest[..end];
         // RFC 3966 section 3: global numbers have digits and visual separators, local ones also hexadecimal, * and #.
         let digits = number.strip_prefix(b"+").unwrap_or(number);
         let local = digits.len() == number.len();
-        let allowed = |b: u8| {
-            b.is_ascii_digit()
-                || b"-.()".contains(&b)
-                || (local && (class::is(b, class::HEX) || b == b'*' || b == b'#'))
-        };
+        let is_local = |b: u8| local && (class::is(b, class::HEX) || b == b'*' || b == b'#');
+        let allowed = |b: u8| b.is_ascii_digit() || b"-.()".contains(&b) || is_local(b);
         if let Some(bad) = digits.iter().position(|&b| !allowed(b)) {
-            return Err(ValueError::new(ValueFault::Unexpected, from + number.len() - digits.len() + bad));
+            let at = from + number.len() - digits.len() + bad;
+            return Err(ValueError::new(ValueFault::Unexpected, at));
         }
         if !digits.iter().any(|&b| b.is_ascii_hexdigit() || b == b'*' || b == b'#') {
             return Err(ValueError::new(ValueFault::Ended, from + end));
         }
-        self.user = Some(number);
-        let end = self.take_params(from + end)?;
-        if end == self.text.len() { Ok(()) } else { Err(ValueError::new(ValueFault::Unexpected, end)) }
-    }
-
-    fn take_params(&mut self, at: usize) -> Result<usize, ValueError> {
-        let text = self.text;
-        let mut end = at;
-        let mut count = 0;
-        while text.get(end) == Some(&b';') {
-            count += 1;
-            if count > limit::PARAMETERS {
-                return Err(ValueError::new(ValueFault::TooMany, end));
-            }
-            let mut from = end + 1;
-            for part in 0..2 {
-                let piece = text.get(from..).unwrap_or_default();
-                let len = class::span(piece, class::URI_PARAM);
-                if len == 0 {
-                    let fault = if piece.is_empty() { ValueFault::Ended } else { ValueFault::Unexpected };
-                    return Err(ValueError::new(fault, from));
-                }
-                check_escapes(&piece[..len], from)?;
-                end = from + len;
-                if part == 1 || text.get(end) != Some(&b'=') {
-                    break;
-                }
-                from = end + 1;
-            }
+        let params_end = take_params(text, from + end)?;
+        if params_end != text.end() {
+            return Err(ValueError::new(ValueFault::Unexpected, params_end));
         }
-        self.params = UriParams { raw: text.get(at..end).unwrap_or_default() };
-        if count > 1 && self.params.has_duplicate() {
-            return Err(ValueError::new(ValueFault::DuplicateParameter, at));
-        }
-        Ok(end)
-    }
-
-    fn take_headers(&mut self, at: usize) -> Result<(), ValueError> {
-        let headers = self.text.get(at..).unwrap_or_default();
-        let mut from = at;
-        for (count, pair) in headers.split(|&b| b == b'&').enumerate() {
-            if count == limit::PARAMETERS {
-                return Err(ValueError::new(ValueFault::TooMany, from));
-            }
-            let equal = memchr::memchr(b'=', pair).filter(|&e| e > 0);
-            let Some(equal) = equal else { return Err(ValueError::new(ValueFault::Unexpected, from)) };
-            if let Some(bad) = pair.iter().position(|&b| !class::is(b, class::URI_HEADER)) {
-                return Err(ValueError::new(ValueFault::Unexpected, from + bad));
-            }
-            if let Some(bad) = memchr::memchr(b'=', &pair[equal + 1..]) {
-                return Err(ValueError::new(ValueFault::Unexpected, from + equal + 1 + bad));
-            }
-            check_escapes(pair, from)?;
-            from += pair.len() + 1;
-        }
-        self.headers = Some(headers);
-        Ok(())
+        Ok(Uri {
+            user: Piece::new((from, from + end), start),
+            params: Piece::new((from + end, params_end), start),
+            after_scheme: (from - start) as u16,
+            ..Uri::bare(text.rest(start), Kind::Tel)
+        })
     }
 }
 
-/// The scheme and where the rest begins.
-#[inline]
-fn scheme(text: &[u8]) -> Result<(Scheme<'_>, usize), ValueError> {
-    if let Some(head) = text.first_chunk::<4>()
-        && head.eq_ignore_ascii_case(b"sip:")
-    {
-        return Ok((Scheme::Sip, 4));
+/// Checks parameters and headers, from `at` to the end; returns where the parameters end.
+#[inline(never)]
+fn tail(value: &[u8], at: usize) -> Result<usize, ValueError> {
+    let text = Text::alone(value);
+    let end = take_params(text, at)?;
+    match text.byte(end) {
+        b'?' => check_headers(text, end + 1).map(|()| end),
+        _ if end >= text.end() => Ok(end),
+        _ => Err(ValueError::new(ValueFault::Unexpected, end)),
     }
-    let len = text
+}
+
+/// Checks the parameters from `at` on; returns where they end.
+#[inline(always)]
+fn take_params(text: Text<'_>, at: usize) -> Result<usize, ValueError> {
+    let mut end = at;
+    let mut count = 0;
+    while text.byte(end) == b';' {
+        count += 1;
+        if count > limit::PARAMETERS {
+            return Err(ValueError::new(ValueFault::TooMany, end));
+        }
+        end = param_piece_end(text, end + 1)?;
+        if text.byte(end) == b'=' {
+            end = param_piece_end(text, end + 1)?;
+        }
+    }
+    if count > 1 && (UriParams { raw: text.slice(at, end) }).has_duplicate() {
+        return Err(ValueError::new(ValueFault::DuplicateParameter, at));
+    }
+    Ok(end)
+}
+
+/// Checks `header *( "&" header )` from `at` to the end.
+fn check_headers(text: Text<'_>, at: usize) -> Result<(), ValueError> {
+    let headers = text.rest(at);
+    let mut from = at;
+    for (count, pair) in headers.split(|&b| b == b'&').enumerate() {
+        if count == limit::PARAMETERS {
+            return Err(ValueError::new(ValueFault::TooMany, from));
+        }
+        let equal = memchr::memchr(b'=', pair).filter(|&e| e > 0);
+        let Some(equal) = equal else { return Err(ValueError::new(ValueFault::Unexpected, from)) };
+        if let Some(bad) = pair.iter().position(|&b| !class::is(b, class::URI_HEADER)) {
+            return Err(ValueError::new(ValueFault::Unexpected, from + bad));
+        }
+        if let Some(bad) = memchr::memchr(b'=', &pair[equal + 1..]) {
+            return Err(ValueError::new(ValueFault::Unexpected, from + equal + 1 + bad));
+        }
+        check_escapes(pair, from)?;
+        from += pair.len() + 1;
+    }
+    Ok(())
+}
+
+/// End of a user part that begins at `at`, its escapes checked.
+#[inline(always)]
+fn user_end(text: Text<'_>, at: usize) -> Result<usize, ValueError> {
+    let end = scan::user_end(text, at);
+    if text.byte(end) == b'%' { escaped_end(text.value(), at, class::USER) } else { Ok(end) }
+}
+
+/// End of a parameter's name or value that begins at `at`, its escapes checked; not empty.
+#[inline(always)]
+fn param_piece_end(text: Text<'_>, at: usize) -> Result<usize, ValueError> {
+    let mut end = scan::uri_param_end(text, at);
+    if text.byte(end) == b'%' {
+        end = escaped_end(text.value(), at, class::URI_PARAM)?;
+    }
+    if end == at {
+        let fault = if at >= text.end() { ValueFault::Ended } else { ValueFault::Unexpected };
+        return Err(ValueError::new(fault, at));
+    }
+    Ok(end)
+}
+
+/// As the two above, byte by byte, where there is an escape.
+#[inline(never)]
+fn escaped_end(value: &[u8], at: usize, mask: u16) -> Result<usize, ValueError> {
+    let text = Text::alone(value);
+    let end = at + class::span(text.rest(at), mask);
+    check_escapes(text.slice(at, end), at)?;
+    Ok(end)
+}
+
+/// Where the password that begins at `at` ends in `@`; `None` when it does not, so that what begins there is a port.
+#[inline(never)]
+fn password_end(value: &[u8], at: usize) -> Result<Option<usize>, ValueError> {
+    let text = Text::alone(value);
+    let end = at + class::span(text.rest(at), class::PASSWORD);
+    if text.byte(end) != b'@' {
+        return Ok(None);
+    }
+    check_escapes(text.slice(at, end), at)?;
+    Ok(Some(end))
+}
+
+/// The scheme, and where the rest begins.
+fn scheme(text: Text<'_>, start: usize) -> Result<(Kind, usize), ValueError> {
+    let whole = text.rest(start);
+    let len = whole
         .iter()
         .position(|&b| !b.is_ascii_alphanumeric() && b != b'+' && b != b'-' && b != b'.')
-        .ok_or(ValueError::new(ValueFault::Ended, text.len()))?;
-    let name = &text[..len];
-    if text[len] != b':' || !name.first().is_some_and(u8::is_ascii_alphabetic) {
-        return Err(ValueError::new(ValueFault::Unexpected, len));
+        .ok_or(ValueError::new(ValueFault::Ended, text.end()))?;
+    let name = &whole[..len];
+    if whole[len] != b':' || !name.first().is_some_and(u8::is_ascii_alphabetic) {
+        return Err(ValueError::new(ValueFault::Unexpected, start + len));
     }
-    let scheme = if name.eq_ignore_ascii_case(b"sips") {
-        Scheme::Sips
+    let kind = if name.eq_ignore_ascii_case(b"sip") {
+        Kind::Sip
+    } else if name.eq_ignore_ascii_case(b"sips") {
+        Kind::Sips
     } else if name.eq_ignore_ascii_case(b"tel") {
-        Scheme::Tel
+        Kind::Tel
     } else {
-        Scheme::Other(name)
+        Kind::Other
     };
-    Ok((scheme, len + 1))
+    Ok((kind, start + len + 1))
 }
 
 /// Each `%` must be followed by two hexadecimal digits.
@@ -353,10 +485,10 @@ mod tests {
     #[test]
     fn parts_of_a_sip_uri() {
         let u = uri("sip:alice:secret@[2001:db8::1]:5070;transport=tcp;lr?to=a%40b&x=");
-        assert_eq!(u.scheme, Scheme::Sip);
-        assert_eq!((u.user, u.password), (Some(&b"alice"[..]), Some(&b"secret"[..])));
+        assert_eq!(u.scheme(), Scheme::Sip);
+        assert_eq!((u.user(), u.password()), (Some(&b"alice"[..]), Some(&b"secret"[..])));
         assert_eq!(u.host_bytes(), b"[2001:db8::1]");
-        assert_eq!(u.port, Some(5070));
+        assert_eq!(u.port(), Some(5070));
         assert_eq!(u.transport(), Some(Transport::Tcp));
         assert!(u.is_loose() && u.is_sip());
         let pairs: Vec<_> = u.header_pairs().collect();
@@ -366,21 +498,21 @@ mod tests {
     #[test]
     fn a_user_part_may_look_like_parameters() {
         let u = uri("sip:user;par=u%40example.net@example.com");
-        assert_eq!(u.user, Some(&b"user;par=u%40example.net"[..]));
-        assert!(u.params.as_bytes().is_empty());
+        assert_eq!(u.user(), Some(&b"user;par=u%40example.net"[..]));
+        assert!(u.params().as_bytes().is_empty());
         let u = uri(
             "sip:1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*:&it+has=1,weird!*pas$wo~d_too.(doesn't-it)@example.com",
         );
-        assert_eq!(u.password, Some(&b"&it+has=1,weird!*pas$wo~d_too.(doesn't-it)"[..]));
+        assert_eq!(u.password(), Some(&b"&it+has=1,weird!*pas$wo~d_too.(doesn't-it)"[..]));
     }
 
     #[test]
     fn tel_and_other_schemes() {
         let t = uri("tel:+1-201-555-0123;phone-context=example.com");
-        assert_eq!((t.scheme, t.user), (Scheme::Tel, Some(&b"+1-201-555-0123"[..])));
-        assert_eq!(t.params.value(b"phone-context"), Some(&b"example.com"[..]));
-        assert_eq!(uri("nobodyKnowsThisScheme:totallyopaquecontent").opaque, b"totallyopaquecontent");
-        assert_eq!(uri("soap.beep://192.0.2.103:3002").scheme, Scheme::Other(b"soap.beep"));
+        assert_eq!((t.scheme(), t.user()), (Scheme::Tel, Some(&b"+1-201-555-0123"[..])));
+        assert_eq!(t.params().value(b"phone-context"), Some(&b"example.com"[..]));
+        assert_eq!(uri("nobodyKnowsThisScheme:totallyopaquecontent").opaque(), b"totallyopaquecontent");
+        assert_eq!(uri("soap.beep://192.0.2.103:3002").scheme(), Scheme::Other(b"soap.beep"));
     }
 
     #[test]
@@ -408,7 +540,7 @@ mod tests {
             ("sip:a@b;x=%", ValueFault::Escape),
             ("sip:a@b?x=%4", ValueFault::Escape),
             ("sip:a@b@c", ValueFault::Unexpected),
-            ("sip:a:b:c@d", ValueFault::Unexpected),
+            ("sip:a:b:c@d", ValueFault::Port),
             ("sip:user@2001:db8::10", ValueFault::Host),
             ("sip:a@b ", ValueFault::Unexpected),
             ("sip:a@b\0", ValueFault::Unexpected),

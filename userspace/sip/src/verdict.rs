@@ -156,8 +156,8 @@ fn judge_message(message: &Message<'_>) -> Verdict {
         Err(error) => return answer(message, error.status()),
     }
     match Uri::parse(line.uri) {
-        Ok(uri) if uri.headers.is_some() => return answer(message, 400),
-        Ok(uri) if matches!(uri.scheme, Scheme::Other(_)) => return answer(message, 416),
+        Ok(uri) if uri.headers().is_some() => return answer(message, 400),
+        Ok(uri) if matches!(uri.scheme(), Scheme::Other(_)) => return answer(message, 416),
         Ok(_) => {}
         Err(_) => return answer(message, 400),
     }
@@ -179,7 +179,7 @@ fn judge_response(message: &Message<'_>) -> Verdict {
     let sound = message.essentials().is_ok()
         && match message.vias().nth(1) {
             None => true,
-            Some(Ok(next)) => next.host.is_unicast() && next.received().is_none_or(is_unicast),
+            Some(Ok(next)) => next.host().is_unicast() && next.received().is_none_or(is_unicast),
             Some(Err(_)) => false,
         };
     if sound { Verdict::Serve } else { Verdict::Drop }

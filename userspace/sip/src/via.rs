@@ -3,12 +3,13 @@
 use core::net::IpAddr;
 use core::ops::Range;
 
-use crate::class;
 use crate::error::{ValueError, ValueFault};
 use crate::host::{self, Host};
 use crate::limit;
 use crate::list::Value;
-use crate::param::{self, Key, Params, Piece};
+use crate::param::{self, Key, Params, Piece, Span};
+use crate::scan;
+use crate::text::Text;
 
 /// The transport of a Via, a URI, or a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,22 +53,22 @@ impl<'a> Transport<'a> {
 /// `via-parm = sent-protocol LWS sent-by *( SEMI via-params )`, all of it checked: there is no half-parsed Via.
 #[derive(Clone, Copy, Debug)]
 pub struct Via<'a> {
-    /// The transport of the sent-protocol; the protocol itself is SIP/2.0.
-    pub transport: Transport<'a>,
-    /// Host of the sent-by.
-    pub host: Host<'a>,
-    /// Port of the sent-by; without it, the transport's default.
-    pub port: Option<u16>,
     text: &'a [u8],
     /// Where `text` lies; the pieces count from its start.
     offset: u16,
+    /// None when it is the usual one.
+    transport: Piece,
+    host: host::Place,
+    /// 0: none.
+    port: u16,
     /// Where the parameters begin.
     params: u16,
     branch: Piece,
     received: Piece,
     /// With `=` and value, if it has one.
     rport: Piece,
-    rport_value: Option<u16>,
+    /// 0: none.
+    rport_value: u16,
 }
 
 impl<'a> Via<'a> {
@@ -77,7 +78,29 @@ impl<'a> Via<'a> {
     /// What the grammar does not allow; a protocol other than SIP/2.0; a parameter of ours that is there twice;
     /// a branch over [`limit::IDENTIFIER`].
     pub fn parse(text: &'a [u8]) -> Result<Via<'a>, ValueError> {
-        crate::list::single(text)
+        crate::list::single(Text::alone(text), 0)
+    }
+
+    /// The transport of the sent-protocol; the protocol itself is SIP/2.0.
+    #[inline]
+    #[must_use]
+    pub fn transport(&self) -> Transport<'a> {
+        self.transport.of(self.text).map_or(Transport::Udp, Transport::from_bytes)
+    }
+
+    /// Host of the sent-by.
+    #[inline]
+    #[must_use]
+    pub fn host(&self) -> Host<'a> {
+        // There is always one.
+        self.host.host(self.text).unwrap_or(Host::Name(b""))
+    }
+
+    /// Port of the sent-by; without it, the transport's default.
+    #[inline]
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        (self.port != 0).then_some(self.port)
     }
 
     /// The value as it stands, without the comma after it.
@@ -122,7 +145,7 @@ impl<'a> Via<'a> {
     /// The rport parameter: `Some(None)` when it is there without a value, as a request asks for it.
     #[must_use]
     pub fn rport(&self) -> Option<Option<u16>> {
-        self.rport.range(0).map(|_| self.rport_value)
+        self.rport.range(0).map(|_| (self.rport_value != 0).then_some(self.rport_value))
     }
 
     /// The maddr parameter as it stands. Nothing of ours ever sends there.
@@ -143,29 +166,27 @@ impl<'a> Via<'a> {
 }
 
 impl<'a> Value<'a> for Via<'a> {
-    #[inline]
-    fn take(text: &'a [u8], at: usize) -> Result<(Via<'a>, usize), ValueError> {
-        let start = class::skip_lws(text, at);
+    #[inline(always)]
+    fn take(text: Text<'a>, at: usize) -> Result<(Via<'a>, usize), ValueError> {
+        let start = text.skip_lws(at);
         // What nearly every Via begins with is one compare of 16 bytes, of which 12 count.
         const USUAL: u128 = u128::from_le_bytes(*b"SIP/2.0/UDP \0\0\0\0");
-        let (transport, host_at) = match text.get(start..).and_then(<[u8]>::first_chunk::<16>) {
-            Some(head) if u128::from_le_bytes(*head) << 32 == USUAL << 32 => {
-                (Transport::Udp, class::skip_lws(text, start + 12))
-            }
-            _ => sent_protocol(text, start)?,
+        let head = text.window(start);
+        let (transport, host_at) = if head << 32 == USUAL << 32 {
+            (Piece::NONE, text.skip_lws(start + 12))
+        } else {
+            let (transport, host_at) = sent_protocol(text.value(), start)?;
+            (Piece::new(transport, start), host_at)
         };
-        let (host, host_end) = host::take(text, host_at)?;
-        let colon = class::skip_lws(text, host_end);
-        let (port, end) = match text.get(colon) {
-            Some(b':') => {
-                let (port, end) = host::port(text, class::skip_lws(text, colon + 1))?;
-                (Some(port), end)
-            }
-            _ => (None, host_end),
+        let (host, host_end) = host::take(text, start, host_at)?;
+        let colon = text.skip_lws(host_end);
+        let (port, end) = match text.byte(colon) {
+            b':' => host::port(text, text.skip_lws(colon + 1))?,
+            _ => (0, host_end),
         };
         let params = end;
-        let (mut branch, mut received, mut rport) = (Piece::default(), Piece::default(), Piece::default());
-        let mut rport_value = None;
+        let (mut branch, mut received, mut rport) = (Piece::NONE, Piece::NONE, Piece::NONE);
+        let mut rport_value = 0;
         let (_, end) = param::take(text, end, |found| {
             let put = match found.key {
                 Key::Branch => {
@@ -182,14 +203,14 @@ impl<'a> Value<'a> for Via<'a> {
                         if port_end != to {
                             return Err(ValueError::new(ValueFault::Port, from));
                         }
-                        rport_value = Some(port);
+                        rport_value = port;
                         end = to;
                     }
                     rport.put((found.name.0, end), start)
                 }
                 Key::Received => {
                     let value = found.value()?;
-                    if host::address(text.get(value.0..value.1).unwrap_or_default()).is_none() {
+                    if host::address(text.slice(value.0, value.1)).is_none() {
                         return Err(ValueError::new(ValueFault::Host, value.0));
                     }
                     received.put(value, start)
@@ -205,7 +226,7 @@ impl<'a> Value<'a> for Via<'a> {
             transport,
             host,
             port,
-            text: text.get(start..end).unwrap_or_default(),
+            text: text.slice(start, end),
             offset: start as u16,
             params: (params - start) as u16,
             branch,
@@ -215,36 +236,31 @@ impl<'a> Value<'a> for Via<'a> {
         };
         Ok((via, end))
     }
-
-    fn relocate(&mut self, by: usize) {
-        // Inside a message nothing is beyond 65,535.
-        self.offset += by as u16;
-    }
 }
 
 /// `SIP / 2.0 / transport LWS`: the transport, and where the sent-by begins.
 #[inline(never)]
-fn sent_protocol(text: &[u8], at: usize) -> Result<(Transport<'_>, usize), ValueError> {
+fn sent_protocol(value: &[u8], at: usize) -> Result<(Span, usize), ValueError> {
+    let text = Text::alone(value);
     let mut at = at;
     for expected in [&b"SIP"[..], b"2.0"] {
-        let end = class::run_end(text, at, class::TOKEN);
-        let slash = class::skip_lws(text, end);
-        match text.get(slash) {
-            Some(b'/') if end > at => {}
-            Some(_) => return Err(ValueError::new(ValueFault::Unexpected, slash)),
-            None => return Err(ValueError::new(ValueFault::Ended, slash)),
+        let end = scan::token_end(text, at);
+        let slash = text.skip_lws(end);
+        if end == at || text.byte(slash) != b'/' {
+            let fault = if slash >= text.end() { ValueFault::Ended } else { ValueFault::Unexpected };
+            return Err(ValueError::new(fault, slash));
         }
-        if !text.get(at..end).unwrap_or_default().eq_ignore_ascii_case(expected) {
+        if !text.slice(at, end).eq_ignore_ascii_case(expected) {
             return Err(ValueError::new(ValueFault::Protocol, at));
         }
-        at = class::skip_lws(text, slash + 1);
+        at = text.skip_lws(slash + 1);
     }
-    let end = class::run_end(text, at, class::TOKEN);
-    let host_at = class::skip_lws(text, end);
+    let end = scan::token_end(text, at);
+    let host_at = text.skip_lws(end);
     if end == at || host_at == end {
         return Err(ValueError::new(ValueFault::Unexpected, end));
     }
-    Ok((Transport::from_bytes(text.get(at..end).unwrap_or_default()), host_at))
+    Ok(((at, end), host_at))
 }
 
 #[cfg(test)]
@@ -255,9 +271,9 @@ mod tests {
     fn a_full_via() {
         let text = b"SIP/2.0/UDP [2001:db8::9]:5070;received=192.0.2.7;branch=z9hG4bKa/b=;rport;x=\"a,b\"";
         let via = Via::parse(text).unwrap();
-        assert_eq!(via.transport, Transport::Udp);
-        assert_eq!(via.host, Host::V6("2001:db8::9".parse().unwrap()));
-        assert_eq!(via.port, Some(5070));
+        assert_eq!(via.transport(), Transport::Udp);
+        assert_eq!(via.host(), Host::V6("2001:db8::9".parse().unwrap()));
+        assert_eq!(via.port(), Some(5070));
         assert_eq!(via.branch(), Some(&b"z9hG4bKa/b="[..]));
         assert!(via.has_magic_cookie());
         assert_eq!(via.received(), Some([192, 0, 2, 7].into()));
@@ -268,7 +284,7 @@ mod tests {
         let spaced =
             Via::parse(b"SIP  / 2.0\r\n / TCP  a.example : 5060 ; rport = 4 ; branch = 390skdjuw").unwrap();
         assert_eq!(
-            (spaced.transport, spaced.port, spaced.rport(), spaced.branch(), spaced.has_magic_cookie()),
+            (spaced.transport(), spaced.port(), spaced.rport(), spaced.branch(), spaced.has_magic_cookie()),
             (Transport::Tcp, Some(5060), Some(Some(4)), Some(&b"390skdjuw"[..]), false)
         );
     }

@@ -286,6 +286,8 @@ impl<'a> Message<'a> {
         name: HeaderName,
         parse: fn(&'a [u8]) -> Result<T, ValueError>,
     ) -> impl Iterator<Item = Result<T, ValueError>> + use<'a, T> {
-        self.headers(name).map(move |h| parse(h.value).map_err(|e| e.within(name, h.value_range.start)))
+        self.headers(name).map(move |h| {
+            parse(h.value).map_err(|e| ValueError::new(e.fault, e.at + h.value_range.start).of(name))
+        })
     }
 }

@@ -17,7 +17,7 @@ fn read_all(m: &Message<'_>) {
         black_box((via.received(), via.maddr(), via.params().iter().count()));
     }
     for address in m.routes().chain(m.record_routes()).chain(m.path()).flatten() {
-        black_box(address.uri().map(|u| u.params.iter().count()).unwrap_or_default());
+        black_box(address.uri().map(|u| u.params().iter().count()).unwrap_or_default());
     }
     black_box(m.contacts().flatten().count());
     for token in m.require().chain(m.proxy_require()).chain(m.supported()).chain(m.allow()).flatten() {

@@ -168,7 +168,7 @@ fn details_of_rfc_4475() {
     let Some(Method::Other(method)) = m.method() else { panic!() };
     assert_eq!(method, b"!interesting-Method0123456789_*+`.%indeed'~");
     let uri = Uri::parse(m.request().unwrap().uri).unwrap();
-    assert_eq!(uri.user, Some(&b"1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*"[..]));
+    assert_eq!(uri.user(), Some(&b"1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*"[..]));
 
     let bytes = read(&folder, "esc02");
     let m = Message::parse(&bytes, &mut index).unwrap();
@@ -190,7 +190,7 @@ fn details_of_rfc_4475() {
     let bytes = read(&folder, "semiuri");
     let m = Message::parse(&bytes, &mut index).unwrap();
     let uri = Uri::parse(m.request().unwrap().uri).unwrap();
-    assert_eq!(uri.user, Some(&b"user;par=u%40example.net"[..]));
+    assert_eq!(uri.user(), Some(&b"user;par=u%40example.net"[..]));
 
     let bytes = read(&folder, "transports");
     let m = Message::parse(&bytes, &mut index).unwrap();
@@ -214,7 +214,7 @@ fn details_of_rfc_4475() {
 
     let bytes = read(&folder, "unksm2");
     let m = Message::parse(&bytes, &mut index).unwrap();
-    assert!(matches!(m.to().unwrap().uri().unwrap().scheme, Scheme::Other(_)));
+    assert!(matches!(m.to().unwrap().uri().unwrap().scheme(), Scheme::Other(_)));
 
     let bytes = read(&folder, "bext01");
     let m = Message::parse(&bytes, &mut index).unwrap();
@@ -232,7 +232,7 @@ fn details_of_rfc_4475() {
         let bytes = read(&folder, file);
         let m = Message::parse(&bytes, &mut index).unwrap();
         let Ok(Contact::Address(contact)) = m.contacts().next().unwrap() else { panic!() };
-        assert_eq!(contact.uri().unwrap().params.contains(b"unknownparam"), in_uri);
+        assert_eq!(contact.uri().unwrap().params().contains(b"unknownparam"), in_uri);
         assert_eq!(contact.address.params().contains(b"unknownparam"), in_header);
     }
 
@@ -252,7 +252,7 @@ fn details_of_rfc_5118() {
         let bytes = read(&folder, name);
         let m = Message::parse(&bytes, index).unwrap();
         let uri = Uri::parse(m.request().unwrap().uri).unwrap();
-        (uri.host.and_then(|h| h.ip()).map(|ip| ip.to_string()), uri.port)
+        (uri.host().and_then(|h| h.ip()).map(|ip| ip.to_string()), uri.port())
     };
     assert_eq!(uri("port-ambiguous", &mut index), (Some("2001:db8::10:5070".into()), None));
     assert_eq!(uri("port-unambiguous", &mut index), (Some("2001:db8::10".into()), Some(5070)));
@@ -269,6 +269,6 @@ fn details_of_rfc_5118() {
     assert_eq!(connections, [Some("192.0.2.1".parse().unwrap()), Some("2001:db8::1".parse().unwrap())]);
     let bytes = read(&folder, "ipv4-mapped-ipv6");
     let m = Message::parse(&bytes, &mut index).unwrap();
-    assert_eq!(m.top_via().unwrap().host, Host::V6("::ffff:192.0.2.10".parse().unwrap()));
-    assert_eq!(m.top_via().unwrap().port, Some(19823));
+    assert_eq!(m.top_via().unwrap().host(), Host::V6("::ffff:192.0.2.10".parse().unwrap()));
+    assert_eq!(m.top_via().unwrap().port(), Some(19823));
 }

@@ -60,7 +60,7 @@ fn compare(datagram: &[u8]) {
 }
 
 fn as_naive(via: strowger_sip::Via<'_>) -> naive::Via {
-    let transport = match via.transport {
+    let transport = match via.transport() {
         Transport::Udp => "UDP".into(),
         Transport::Tcp => "TCP".into(),
         Transport::Tls => "TLS".into(),
@@ -70,14 +70,14 @@ fn as_naive(via: strowger_sip::Via<'_>) -> naive::Via {
         Transport::Wss => "WSS".into(),
         Transport::Other(text) => String::from_utf8(text.to_ascii_uppercase()).unwrap(),
     };
-    let host = match via.host {
+    let host = match via.host() {
         Host::Name(name) => String::from_utf8(name.to_ascii_lowercase()).unwrap(),
         address => address.to_string(),
     };
     naive::Via {
         transport,
         host,
-        port: via.port,
+        port: via.port(),
         branch: via.branch().map(<[u8]>::to_vec),
         received: via.received(),
         rport: via.rport(),

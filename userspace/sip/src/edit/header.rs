@@ -4,7 +4,7 @@ use core::net::IpAddr;
 
 use super::{EditError, EditPlan};
 use crate::address::NameAddr;
-use crate::class;
+use crate::error::{ValueError, ValueFault};
 use crate::list::Value;
 use crate::message::Message;
 use crate::name::HeaderName;
@@ -115,24 +115,26 @@ impl EditPlan {
             if entry.name != name {
                 continue;
             }
-            let text = message.value(entry);
+            let text = message.text(entry);
             let base = usize::from(entry.value);
-            let mut at = 0;
-            while left > 0 && at < text.len() {
-                let (_, end) = T::take(text, at).map_err(|e| e.within(name, base))?;
-                at = class::skip_lws(text, end);
+            let mut at = base;
+            while left > 0 && at < text.end() {
+                let (_, end) = T::take(text, at).map_err(|e| e.of(name))?;
                 left -= 1;
-                if text.get(at) == Some(&b',') {
-                    at = class::skip_lws(text, at + 1);
-                } else if at != text.len() {
-                    let fault = crate::error::ValueFault::Unexpected;
-                    return Err(crate::error::ValueError::new(fault, at).within(name, base).into());
+                if text.is_over(end) {
+                    at = text.end();
+                    continue;
                 }
+                at = text.skip_lws(end);
+                if text.byte(at) != b',' {
+                    return Err(ValueError::new(ValueFault::Unexpected, at).of(name).into());
+                }
+                at = text.skip_lws(at + 1);
             }
-            if at == text.len() {
+            if at == text.end() {
                 self.delete(usize::from(entry.line)..message.line_end(entry))?;
             } else {
-                self.delete(base..base + at)?;
+                self.delete(base..at)?;
             }
         }
         if left == 0 { Ok(()) } else { Err(EditError::Missing(name)) }

@@ -84,10 +84,10 @@ impl EditPlan {
             dropped = message.line_end(entry);
             if entry.name == HeaderName::To
                 && let Some(tag) = reply.to_tag
-                && let Ok(to) = list::single::<NameAddr<'_>>(message.value(entry))
+                && let Ok(to) = list::single::<NameAddr<'_>>(message.text(entry), usize::from(entry.value))
                 && to.tag().is_none()
             {
-                let end = usize::from(entry.value) + to.range().end;
+                let end = to.range().end;
                 self.replace_with(end..end, &[b";tag=", tag])?;
             }
         }

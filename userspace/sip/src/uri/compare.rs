@@ -16,20 +16,20 @@ impl Uri<'_> {
     /// when both have it. Headers must be the same in both, in any order.
     #[must_use]
     pub fn is_equivalent(&self, other: &Uri<'_>) -> bool {
-        match (self.scheme, other.scheme) {
+        match (self.scheme(), other.scheme()) {
             (Scheme::Sip, Scheme::Sip) | (Scheme::Sips, Scheme::Sips) => {}
             (Scheme::Tel, Scheme::Tel) => return same_tel(self, other),
             (Scheme::Other(a), Scheme::Other(b)) => {
-                return a.eq_ignore_ascii_case(b) && self.opaque == other.opaque;
+                return a.eq_ignore_ascii_case(b) && self.opaque() == other.opaque();
             }
             _ => return false,
         }
-        same_optional(self.user, other.user, true)
-            && same_optional(self.password, other.password, true)
-            && self.host == other.host
-            && self.port == other.port
-            && same_params(self.params, other.params)
-            && same_params(other.params, self.params)
+        same_optional(self.user(), other.user(), true)
+            && same_optional(self.password(), other.password(), true)
+            && self.host() == other.host()
+            && self.port() == other.port()
+            && same_params(self.params(), other.params())
+            && same_params(other.params(), self.params())
             && same_headers(self, other)
             && same_headers(other, self)
     }
@@ -82,8 +82,8 @@ fn same_headers(a: &Uri<'_>, b: &Uri<'_>) -> bool {
 
 /// RFC 3966 section 4: visual separators do not count; parameters must be the same, in any order.
 fn same_tel(a: &Uri<'_>, b: &Uri<'_>) -> bool {
-    let mut x = a.user.unwrap_or_default().iter().filter(|b| !b"-.()".contains(b));
-    let mut y = b.user.unwrap_or_default().iter().filter(|b| !b"-.()".contains(b));
+    let mut x = a.user().unwrap_or_default().iter().filter(|b| !b"-.()".contains(b));
+    let mut y = b.user().unwrap_or_default().iter().filter(|b| !b"-.()".contains(b));
     let number = loop {
         match (x.next(), y.next()) {
             (None, None) => break true,
@@ -92,8 +92,8 @@ fn same_tel(a: &Uri<'_>, b: &Uri<'_>) -> bool {
         }
     };
     let within = |a: &Uri<'_>, b: &Uri<'_>| {
-        a.params.iter().all(|p| {
-            b.params.iter().any(|q| same(p.name, q.name, false) && same_optional(p.value, q.value, false))
+        a.params().iter().all(|p| {
+            b.params().iter().any(|q| same(p.name, q.name, false) && same_optional(p.value, q.value, false))
         })
     };
     number && within(a, b) && within(b, a)

@@ -109,7 +109,7 @@ mod tests {
             let (mut there, mut back) = ([0; 120], [0; 120]);
             let escaped = escape_user(&user, &mut there).unwrap();
             let uri = [b"sip:", escaped, b"@h"].concat();
-            prop_assert_eq!(crate::Uri::parse(&uri).unwrap().user, Some(escaped));
+            prop_assert_eq!(crate::Uri::parse(&uri).unwrap().user(), Some(escaped));
             prop_assert_eq!(unescape_into(escaped, &mut back).unwrap(), &user[..]);
         }
     }

@@ -1,0 +1,182 @@
+//! Every vectorised routine against a naive one.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::class;
+
+fn naive(block: &[u8; BLOCK]) -> Masks {
+    let mut masks = Masks { line_feed: 0, control: 0 };
+    for (i, &b) in block.iter().enumerate() {
+        masks.line_feed |= u64::from(b == b'\n') << i;
+        masks.control |= u64::from(b.is_ascii_control()) << i;
+    }
+    masks
+}
+
+#[test]
+fn every_byte_in_every_lane() {
+    for at in 0..BLOCK {
+        for byte in 0..=255u8 {
+            let mut block = [b'a'; BLOCK];
+            block[at] = byte;
+            assert_eq!(masks(&block), naive(&block), "{byte} at {at}");
+        }
+    }
+    for at in 0..16 {
+        let mut window = [b'a'; 16];
+        window[at] = b':';
+        window[15] = b':';
+        assert_eq!(colon(&window), at);
+    }
+    assert_eq!(colon(&[b'a'; 16]), 16);
+}
+
+/// Every byte at every place, in values of every length around a vector's, with and without bytes after them.
+#[test]
+fn runs_end_where_their_class_does() {
+    type Run = fn(Text<'_>, usize) -> usize;
+    let runs: [(Run, u16, Option<u8>); 9] = [
+        (value_end, class::VALUE, None),
+        (address_end, class::ADDRESS, None),
+        (call_id_end, class::CALL_ID, None),
+        (token_end, class::TOKEN, None),
+        (hostname_end, class::HOSTNAME, None),
+        (user_end, class::USER, Some(b'%')),
+        (uri_param_end, class::URI_PARAM, Some(b'%')),
+        (quote, class::UNQUOTE, None),
+        (hostname_end, class::HOSTNAME, None),
+    ];
+    for len in (0..36).chain([48]) {
+        let mut datagram = vec![b'a'; len + 20];
+        for at in 0..len.max(1) {
+            for byte in 0..=255u8 {
+                datagram[at] = byte;
+                let value = &datagram[..len];
+                for (run, mask, also) in runs {
+                    let end = (0..len).find(|&i| !class::is(value[i], mask) || Some(value[i]) == also);
+                    let end = end.unwrap_or(len);
+                    assert_eq!(run(Text::alone(value), 0), end, "{byte:#x} at {at} of {len}");
+                    assert_eq!(run(Text::new(&datagram, len), 0), end, "{byte:#x} at {at} of {len}, within");
+                }
+            }
+            datagram[at] = b'a';
+        }
+    }
+    assert_eq!(value_end(Text::alone(b"abc"), 3), 3);
+    assert_eq!(value_end(Text::alone(b"abc"), 1), 3);
+}
+
+#[test]
+fn numbers_of_every_length() {
+    for text in [
+        "0",
+        "7",
+        "42",
+        "123",
+        "9999",
+        "65535",
+        "123456",
+        "1234567",
+        "12345678",
+        "123456789",
+        "4294967295",
+        "4294967296",
+        "00000000000000000000000000000042",
+        "0000000000004294967295",
+        "99999999999999999999",
+        "",
+        "x",
+        "12x4",
+        "1234567x",
+        "12345678x",
+        "-1",
+        "+1",
+        " 1",
+    ] {
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let expected = text[..digits].parse().ok().map(|n: u32| (n, digits));
+        assert_eq!(number(Text::alone(text.as_bytes()), 0), expected, "{text:?}");
+        let datagram = format!("{text}9999999999999999999999");
+        assert_eq!(number(Text::new(datagram.as_bytes(), text.len()), 0), expected, "{text:?} within");
+        let moved = format!("ab{text}");
+        assert_eq!(number(Text::alone(moved.as_bytes()), 2), expected.map(|(n, end)| (n, end + 2)));
+    }
+}
+
+fn naive_v4(text: &[u8]) -> Option<[u8; 4]> {
+    let octets: Option<Vec<u8>> = text
+        .split(|&b| b == b'.')
+        .map(|o| match o.len() {
+            1..=3 if o.iter().all(u8::is_ascii_digit) => std::str::from_utf8(o).ok()?.parse().ok(),
+            _ => None,
+        })
+        .collect();
+    octets?.try_into().ok()
+}
+
+fn naive_host(text: &[u8]) -> (HostKind, usize, u32) {
+    let len = text.iter().position(|&b| !class::is(b, class::HOSTNAME)).unwrap_or(text.len());
+    let text = &text[..len];
+    if len >= 16 {
+        (HostKind::Long, 0, 0)
+    } else if text.iter().all(|&b| b.is_ascii_digit() || b == b'.') {
+        match naive_v4(text) {
+            Some(octets) => (HostKind::V4, len, u32::from_be_bytes(octets)),
+            None => (HostKind::Neither, len, 0),
+        }
+    } else if text.starts_with(b".") || text.windows(2).any(|w| w == b"..") {
+        (HostKind::Neither, len, 0)
+    } else {
+        (HostKind::Name, len, 0)
+    }
+}
+
+/// What was no address has no address.
+fn host(text: Text<'_>) -> (HostKind, usize, u32) {
+    let (kind, len, address) = short_host(text, 0);
+    (kind, len, if kind == HostKind::V4 { address } else { 0 })
+}
+
+#[test]
+fn addresses_of_every_shape() {
+    let octets = ["0", "9", "10", "99", "100", "255", "256", "299", "300", "999", "007", "", "1000", "1a"];
+    for a in octets {
+        for b in octets {
+            for c in octets {
+                for d in octets {
+                    for text in
+                        [format!("{a}.{b}.{c}.{d}"), format!("{a}.{b}.{c}"), format!("{a}.{b}.{c}.{d}.")]
+                    {
+                        let text = text.as_bytes();
+                        assert_eq!(host(Text::alone(text)), naive_host(text), "{}", text.escape_ascii());
+                    }
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn masks_agree_with_the_naive_scan(bytes in prop::collection::vec(any::<u8>(), BLOCK)) {
+        let block: &[u8; BLOCK] = bytes.as_slice().try_into().unwrap();
+        prop_assert_eq!(masks(block), naive(block));
+    }
+
+    #[test]
+    fn hosts_agree_with_the_naive_reading(text in "[0-9.]{0,18}|[0-9a-zA-Z._:;-]{0,20}", after in "[0-9a.:; ]{0,20}") {
+        prop_assert_eq!(host(Text::alone(text.as_bytes())), naive_host(text.as_bytes()));
+        let datagram = format!("{text}{after}");
+        let within = Text::new(datagram.as_bytes(), text.len());
+        prop_assert_eq!(host(within), naive_host(text.as_bytes()));
+    }
+
+    #[test]
+    fn numbers_agree_with_the_standard_library(n in any::<u32>(), zeros in 0usize..12, after in "[0-9a ]{0,9}") {
+        let text = format!("{}{n}", "0".repeat(zeros));
+        let datagram = format!("{text}{after}");
+        let within = Text::new(datagram.as_bytes(), text.len());
+        prop_assert_eq!(number(within, 0), Some((n, text.len())));
+    }
+}
