@@ -190,7 +190,7 @@ impl Element {
                 forward.plan(request, request.uri.as_bytes(), plan)?
             }
             Destination::User(domain) => {
-                let user = request.uri.user.and_then(User::read).ok_or(Refusal::NotFound)?;
+                let user = request.uri.user().and_then(User::read).ok_or(Refusal::NotFound)?;
                 let aor = self.location.aor(domain, user.as_bytes());
                 self.location.find(aor, origin.now, |found| match found {
                     Found::Unknown => Err(Refusal::NotFound),

@@ -28,11 +28,11 @@ pub(crate) enum Destination {
 
 impl Destination {
     pub(crate) fn of(uri: &Uri<'_>, site: &Site) -> Self {
-        let Some(host) = uri.host else { return Self::Elsewhere };
-        match (site.domain(&host, uri.port), uri.user) {
+        let Some(host) = uri.host() else { return Self::Elsewhere };
+        match (site.domain(&host, uri.port()), uri.user()) {
             (Some(_), None) => Self::Us,
             (Some(domain), Some(_)) => Self::User(domain),
-            (None, user) if site.listen_named(&host, uri.port).is_some() => {
+            (None, user) if site.listen_named(&host, uri.port()).is_some() => {
                 if user.is_some() {
                     Self::Nobody
                 } else {
@@ -53,7 +53,7 @@ pub(crate) fn validate(
     site: &Site,
     keys: &Keys,
 ) -> Result<u32, Refusal> {
-    if request.uri.scheme != Scheme::Sip {
+    if request.uri.scheme() != Scheme::Sip {
         return Err(Refusal::Scheme);
     }
     if request.headers.max_forwards == Some(0) && !for_us {
@@ -74,7 +74,7 @@ pub(crate) fn validate(
 /// RFC 5393 section 4.2.2: one of the Vias is ours and has the hash that we would give this request now.
 fn has_looped(request: &Request<'_>, looped: u32, site: &Site) -> bool {
     let ours = |via: &Via<'_>| {
-        site.listen_named(&via.host, via.port).is_some()
+        site.listen_named(&via.host(), via.port()).is_some()
             && via.branch().and_then(Branch::read).is_some_and(|(branch, _)| branch.looped == looped)
     };
     let (message, top) = (&request.message, &request.headers.via);
@@ -87,11 +87,11 @@ fn has_looped(request: &Request<'_>, looped: u32, site: &Site) -> bool {
 /// the URI names or UDP, at its port or 5060). `None` when it leads nowhere that this node can send to: a name, a
 /// transport other than UDP, a family it does not listen on, itself. `maddr` is not followed.
 pub(crate) fn next_hop(uri: &Uri<'_>, site: &Site) -> Option<SocketAddr> {
-    if uri.scheme != Scheme::Sip || !matches!(uri.transport(), None | Some(Transport::Udp)) {
+    if uri.scheme() != Scheme::Sip || !matches!(uri.transport(), None | Some(Transport::Udp)) {
         return None;
     }
-    let ip = uri.host?.ip()?.to_canonical();
-    let port = uri.port.unwrap_or(DEFAULT_PORT);
+    let ip = uri.host()?.ip()?.to_canonical();
+    let port = uri.port().unwrap_or(DEFAULT_PORT);
     let address = SocketAddr::new(ip, port);
     let usable =
         is_unicast(address) && site.listen_index(address).is_none() && site.listen_for(address, 0).is_some();

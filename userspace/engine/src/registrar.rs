@@ -115,8 +115,9 @@ impl Registrar<'_> {
     /// Item 5: the user in To, who must be in one of our domains.
     fn address_of_record(&self, request: &Request<'_>) -> Result<(Aor, u16, User), Refusal> {
         let uri = request.headers.to.uri().map_err(|e| Refusal::UriIn(HeaderName::To, e))?;
-        let ours = (uri.scheme == Scheme::Sip).then(|| self.site.domain(&uri.host?, uri.port)).flatten();
-        let (Some(domain), Some(user)) = (ours, uri.user) else { return Err(Refusal::NotFound) };
+        let ours =
+            (uri.scheme() == Scheme::Sip).then(|| self.site.domain(&uri.host()?, uri.port())).flatten();
+        let (Some(domain), Some(user)) = (ours, uri.user()) else { return Err(Refusal::NotFound) };
         let user = User::read(user).ok_or(Refusal::Contact("User Name Too Long"))?;
         Ok((self.location.aor(domain, user.as_bytes()), domain, user))
     }
@@ -168,22 +169,22 @@ impl Registrar<'_> {
         let uri = contact.uri().map_err(|e| Refusal::UriIn(HeaderName::Contact, e))?;
         let text = contact.address.uri_bytes();
         if asked > 0 {
-            if uri.scheme != Scheme::Sip {
+            if uri.scheme() != Scheme::Sip {
                 return Err(Refusal::Contact("Contact Is Not a sip URI"));
             }
             if text.len() > limit::CONTACT {
                 return Err(Refusal::Contact("Contact Too Long"));
             }
             // It would have to be cut out of every Request-URI (section 16.6 item 2); nobody registers with it.
-            if uri.params.contains(b"method") {
+            if uri.params().contains(b"method") {
                 return Err(Refusal::Contact("Contact With a Method"));
             }
-            if uri.host.is_some_and(|host| self.site.is_us(&host, uri.port)) {
+            if uri.host().is_some_and(|host| self.site.is_us(&host, uri.port())) {
                 return Err(Refusal::ContactIsUs);
             }
         }
         // Neither may a Request-URI have headers (section 19.1.1).
-        let headers = uri.headers.map_or(0, |headers| headers.len() + 1);
+        let headers = uri.headers().map_or(0, |headers| headers.len() + 1);
         Ok(Contact {
             uri: text,
             target: text.get(..text.len() - headers.min(text.len())).unwrap_or(text),

@@ -84,8 +84,8 @@ impl<'a> Request<'a> {
         let Essentials { via, to, call_id, cseq, .. } = &self.headers;
         let hash = Prf::new(&keys.branch).field(call_id).number(u64::from(cseq.number));
         if via.has_magic_cookie() {
-            let hash = hash.folded(via.branch().unwrap_or_default()).number(via.port.map_or(0, u64::from));
-            match via.host {
+            let hash = hash.folded(via.branch().unwrap_or_default()).number(via.port().map_or(0, u64::from));
+            match via.host() {
                 Host::Name(name) => hash.folded(name),
                 Host::V4(ip) => hash.field(&ip.octets()),
                 Host::V6(ip) => hash.field(&ip.octets()),
@@ -120,7 +120,7 @@ impl<'a> Request<'a> {
 /// with `rport` (RFC 3581 section 4), else to the port of the sent-by (RFC 3261 section 18.2.2). `maddr` is not
 /// followed: it would have us send to a third party.
 pub(crate) fn reply_to(via: &Via<'_>, remote: SocketAddr) -> SocketAddr {
-    let port = if via.rport().is_some() { remote.port() } else { via.port.unwrap_or(DEFAULT_PORT) };
+    let port = if via.rport().is_some() { remote.port() } else { via.port().unwrap_or(DEFAULT_PORT) };
     SocketAddr::new(remote.ip(), port)
 }
 
@@ -129,7 +129,7 @@ pub(crate) fn reply_to(via: &Via<'_>, remote: SocketAddr) -> SocketAddr {
 /// that the client wrote itself; the value of `rport`.
 pub(crate) fn via_marks(via: &Via<'_>, remote: SocketAddr) -> (Option<IpAddr>, Option<u16>) {
     let ip = remote.ip();
-    let differs = via.host.ip().is_none_or(|host| host.to_canonical() != ip);
+    let differs = via.host().ip().is_none_or(|host| host.to_canonical() != ip);
     let received = differs || via.rport().is_some() || via.received().is_some();
     (received.then_some(ip), via.rport().map(|_| remote.port()))
 }

@@ -23,7 +23,7 @@ pub(crate) fn forward(
     let mut vias = message.vias();
     let malformed = |_| Reason::ResponseMalformed;
     let top = vias.next().ok_or(Reason::ResponseMalformed)?.map_err(malformed)?;
-    if site.listen_named(&top.host, top.port).is_none() {
+    if site.listen_named(&top.host(), top.port()).is_none() {
         return Err(Reason::ResponseNotOurs);
     }
     let next = vias.next().ok_or(Reason::ResponseNoNextVia)?.map_err(malformed)?;
@@ -43,11 +43,11 @@ pub(crate) fn forward(
 /// RFC 3261 section 18.2.2 with RFC 3581 section 4: `received` and `rport`, else the sent-by. `maddr` is not followed.
 /// A name in sent-by without `received` cannot be ours: we mark every such Via.
 fn destination(via: &Via<'_>) -> Option<SocketAddr> {
-    let port = via.port.unwrap_or(DEFAULT_PORT);
+    let port = via.port().unwrap_or(DEFAULT_PORT);
     let address = match (via.received(), via.rport()) {
         (Some(ip), Some(Some(port))) => SocketAddr::new(ip, port),
         (Some(ip), _) => SocketAddr::new(ip, port),
-        (None, _) => SocketAddr::new(via.host.ip()?, port),
+        (None, _) => SocketAddr::new(via.host().ip()?, port),
     };
     let address = SocketAddr::new(address.ip().to_canonical(), address.port());
     is_unicast(address).then_some(address)

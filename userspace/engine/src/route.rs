@@ -54,7 +54,7 @@ impl<'a> Routes<'a> {
             return Ok((routes, None));
         }
         let strict =
-            site_of(uri, site).filter(|_| uri.is_loose() && uri.params.contains(PARAMETER.as_bytes()));
+            site_of(uri, site).filter(|_| uri.is_loose() && uri.params().contains(PARAMETER.as_bytes()));
         if strict.is_some() {
             routes.leaves_from = strict;
             routes.judge(uri, headers, keys);
@@ -69,7 +69,7 @@ impl<'a> Routes<'a> {
             reached_last = false;
             if first_staying.is_none() {
                 let uri = value.uri().map_err(|e| Refusal::UriIn(HeaderName::Route, e))?;
-                let host = uri.host.filter(|host| site.is_us(host, uri.port));
+                let host = uri.host().filter(|host| site.is_us(host, uri.port()));
                 if host.is_some() {
                     routes.reached += 1;
                     reached_last = true;
@@ -97,7 +97,7 @@ impl<'a> Routes<'a> {
 
     /// Whether the token in a URI of ours proves the dialog.
     fn judge(&mut self, uri: &Uri<'_>, headers: &Essentials<'_>, keys: &Keys) {
-        if let Some(token) = uri.params.value(PARAMETER.as_bytes()) {
+        if let Some(token) = uri.params().value(PARAMETER.as_bytes()) {
             let proven = proves(token, headers, keys);
             self.proven |= proven;
             self.forged |= !proven;
@@ -182,7 +182,7 @@ impl RecordRoute {
 
 /// The listen address that a URI names by address.
 fn site_of(uri: &Uri<'_>, site: &Site) -> Option<u8> {
-    site.listen_named(&uri.host?, uri.port)
+    site.listen_named(&uri.host()?, uri.port())
 }
 
 fn token(call_id: &[u8], tag: &[u8], keys: &Keys) -> u64 {

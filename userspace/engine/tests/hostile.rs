@@ -57,7 +57,7 @@ fn check(source: &str, bytes: &[u8], out: &Out) {
     match message.status() {
         None => {
             let via = message.top_via().expect("our Via");
-            assert_eq!(via.host.ip().map(|ip| ip.to_string()).as_deref(), Some("10.77.0.2"), "{}", shown());
+            assert_eq!(via.host().ip().map(|ip| ip.to_string()).as_deref(), Some("10.77.0.2"), "{}", shown());
             assert_eq!(message.essentials().map(|_| ()), Ok(()), "{}", shown());
         }
         Some(_) if remote.to_string() == ALICE && source.to_string() == BOB => {}

@@ -199,7 +199,7 @@ fn name(text: Text<'_>, from: usize) -> (Key, usize) {
     const fn word(name: &[u8; 8]) -> u64 {
         u64::from_le_bytes(*name)
     }
-    let lower = text.window(from) as u64 | word(b"        ");
+    let lower = u128::from_le_bytes(text.window(from)) as u64 | word(b"        ");
     let (key, len) = if lower << 8 == word(b"branch= ") << 8 {
         (Key::Branch, 6)
     } else if lower << 16 == word(b"rport;  ") << 16 || lower << 16 == word(b"rport=  ") << 16 {

@@ -85,7 +85,7 @@ macro_rules! run {
         pub(crate) fn $name(text: Text<'_>, at: usize) -> usize {
             let mut at = at;
             loop {
-                let $bytes = u8x16::new(text.window(at).to_le_bytes());
+                let $bytes = u8x16::new(text.window(at));
                 let found = first($outside);
                 at += found;
                 if found < 16 || at >= text.end() {
@@ -155,10 +155,11 @@ run! {
 /// A decimal number of up to eight digits at the front of a window, and how many digits there are: 0 to 8, or more
 /// when the number is not to be trusted. Digits count up to `len`.
 #[inline(always)]
-fn short_number(window: u128, len: usize) -> (u32, usize) {
-    let digits = first(!between(u8x16::new(window.to_le_bytes()), b'0', b'9')).min(len);
+fn short_number(window: [u8; 16], len: usize) -> (u32, usize) {
+    let digits = first(!between(u8x16::new(window), b'0', b'9')).min(len);
     // The last digit into the top byte; below the first one zeros, which are zeros of the number too.
-    let word = (window as u64).unbounded_shl(64 - 8 * digits.min(8) as u32) & 0x0f0f_0f0f_0f0f_0f0f;
+    let word = (u128::from_le_bytes(window) as u64).unbounded_shl(64 - 8 * digits.min(8) as u32)
+        & 0x0f0f_0f0f_0f0f_0f0f;
     // Pairs, then fours, then all eight: each step is one multiplication.
     let pairs = word.wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff_00ff_00ff;
     let fours = pairs.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_ffff_0000_ffff;
@@ -210,7 +211,7 @@ pub(crate) enum HostKind {
 #[inline(always)]
 pub(crate) fn short_host(text: Text<'_>, at: usize) -> (HostKind, usize, u32) {
     let window = text.window(at);
-    let bytes = u8x16::new(window.to_le_bytes());
+    let bytes = u8x16::new(window);
     let digits = between(bytes, b'0', b'9');
     let letters = between(bytes | u8x16::splat(0x20), b'a', b'z');
     let host = digits | letters | between(bytes, b'-', b'.') | eq(bytes, b'_');
@@ -231,7 +232,8 @@ pub(crate) fn short_host(text: Text<'_>, at: usize) -> (HostKind, usize, u32) {
 
 /// Digits and dots, `len` of them, with the dots where `dots` says: are they `1*3DIGIT` four times, each up to 255?
 #[inline(always)]
-fn short_v4(window: u128, dots: u32, len: u32) -> (bool, u32) {
+fn short_v4(window: [u8; 16], dots: u32, len: u32) -> (bool, u32) {
+    let window = u128::from_le_bytes(window);
     let second = dots & dots.wrapping_sub(1);
     let third = second & second.wrapping_sub(1);
     let three = third != 0 && third & third.wrapping_sub(1) == 0;

@@ -59,11 +59,11 @@ impl<'a> Text<'a> {
         self.value.get(at..).unwrap_or_default()
     }
 
-    /// 16 bytes from `at` on, the first one lowest. What is beyond the value is arbitrary.
+    /// 16 bytes from `at` on. What is beyond the value is arbitrary.
     #[inline(always)]
-    pub(crate) fn window(self, at: usize) -> u128 {
+    pub(crate) fn window(self, at: usize) -> [u8; 16] {
         match self.reach.get(at..).and_then(<[u8]>::first_chunk::<16>) {
-            Some(window) => u128::from_le_bytes(*window),
+            Some(window) => *window,
             None => last_window(self.reach, at),
         }
     }
@@ -93,14 +93,14 @@ fn skip_white(value: &[u8], at: usize) -> usize {
 /// The window that reaches over the end of the datagram. In registers: bytes stored one by one and loaded as a vector
 /// would wait for each other.
 #[inline(never)]
-fn last_window(datagram: &[u8], at: usize) -> u128 {
+fn last_window(datagram: &[u8], at: usize) -> [u8; 16] {
     let len = datagram.len();
     let (bits, held) = match datagram.last_chunk::<16>() {
         Some(last) => (u128::from_le_bytes(*last), 16),
         None => (short(datagram), len),
     };
     let passed = (held + at).saturating_sub(len);
-    bits.unbounded_shr(8 * passed.min(16) as u32)
+    bits.unbounded_shr(8 * passed.min(16) as u32).to_le_bytes()
 }
 
 /// A whole datagram which is shorter than 16 bytes: two halves that may overlap.
@@ -127,7 +127,7 @@ mod tests {
     fn a_window_reaches_over_the_value_and_stops_at_the_datagram() {
         let text = Text::new(b"ab: value\r\nnext: x\r\n", 9);
         assert_eq!((text.rest(4), text.end(), text.byte(8), text.byte(9)), (&b"value"[..], 9, b'e', 0));
-        assert_eq!(&text.window(4).to_le_bytes(), b"value\r\nnext: x\r\n");
+        assert_eq!(&text.window(4), b"value\r\nnext: x\r\n");
         assert_eq!(text.slice(4, 10), b"");
         assert_eq!(Text::new(b"abc", 4).end(), 0);
         assert!(Text::alone(b"a \r\n ").is_over(1) && !Text::alone(b"a").is_over(0));
@@ -142,7 +142,7 @@ mod tests {
                 for (i, byte) in bytes[..len].iter().skip(at).take(16).enumerate() {
                     expected[i] = *byte;
                 }
-                assert_eq!(Text::alone(&bytes[..len]).window(at).to_le_bytes(), expected, "{at} of {len}");
+                assert_eq!(Text::alone(&bytes[..len]).window(at), expected, "{at} of {len}");
             }
         }
     }

@@ -74,7 +74,7 @@ impl<'a> Uri<'a> {
             return Err(ValueError::new(ValueFault::TooLong, start + limit::REQUEST_URI));
         }
         const SIP: u32 = u32::from_le_bytes(*b"sip:");
-        if text.window(start) as u32 | 0x0020_2020 == SIP && whole.len() >= 4 {
+        if u128::from_le_bytes(text.window(start)) as u32 | 0x0020_2020 == SIP && whole.len() >= 4 {
             Self::sip(text, start, Kind::Sip, start + 4)
         } else {
             Self::other(text.value(), start)

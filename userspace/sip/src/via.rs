@@ -171,7 +171,7 @@ impl<'a> Value<'a> for Via<'a> {
         let start = text.skip_lws(at);
         // What nearly every Via begins with is one compare of 16 bytes, of which 12 count.
         const USUAL: u128 = u128::from_le_bytes(*b"SIP/2.0/UDP \0\0\0\0");
-        let head = text.window(start);
+        let head = u128::from_le_bytes(text.window(start));
         let (transport, host_at) = if head << 32 == USUAL << 32 {
             (Piece::NONE, text.skip_lws(start + 12))
         } else {

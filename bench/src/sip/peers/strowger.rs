@@ -86,10 +86,10 @@ fn authorization<S: Sink>(digest: &DigestCredentials<'_>, sink: &mut S) {
 
 fn via<S: Sink>(via: &Via<'_>, fields: ViaFields, sink: &mut S) {
     if let Some(transport) = fields.transport {
-        sink.text(transport, if via.transport == Transport::Udp { UDP } else { OTHER_TRANSPORT });
+        sink.text(transport, if via.transport() == Transport::Udp { UDP } else { OTHER_TRANSPORT });
     }
-    host(&via.host, fields.host, sink);
-    if let Some(port) = via.port {
+    host(&via.host(), fields.host, sink);
+    if let Some(port) = via.port() {
         sink.number(fields.port, u64::from(port));
     }
     if let Some(branch) = via.branch() {
@@ -104,13 +104,13 @@ fn via<S: Sink>(via: &Via<'_>, fields: ViaFields, sink: &mut S) {
 }
 
 fn uri<S: Sink>(uri: &Uri<'_>, fields: UriFields, sink: &mut S) {
-    if let (Some(field), Some(user)) = (fields.user, uri.user) {
+    if let (Some(field), Some(user)) = (fields.user, uri.user()) {
         sink.text(field, user);
     }
-    if let Some(name) = &uri.host {
+    if let Some(name) = &uri.host() {
         host(name, fields.host, sink);
     }
-    if let Some(port) = uri.port {
+    if let Some(port) = uri.port() {
         sink.number(fields.port, u64::from(port));
     }
 }
