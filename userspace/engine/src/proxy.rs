@@ -46,7 +46,8 @@ impl Destination {
 
 /// The checks of section 16.3 that follow the syntax, in its order. `Ok` with the loop part of the branch.
 ///
-/// `for_us`: the request ends here, so that Max-Forwards does not count.
+/// `for_us`: the request ends here, so that Max-Forwards does not count, and Proxy-Require neither: it speaks to
+/// proxies (section 20.29), and Require to us.
 pub(crate) fn validate(
     request: &Request<'_>,
     for_us: bool,
@@ -64,7 +65,7 @@ pub(crate) fn validate(
         return Err(Refusal::Loop);
     }
     // Section 8.2.2.3: ignored in CANCEL and ACK.
-    let counts = !matches!(request.method, Method::Ack | Method::Cancel);
+    let counts = !for_us && !matches!(request.method, Method::Ack | Method::Cancel);
     if counts && request.message.has(HeaderName::ProxyRequire) {
         return Err(Refusal::Extension(HeaderName::ProxyRequire));
     }

@@ -3,7 +3,7 @@
 
 mod pair;
 
-use pair::{ALICE, BOB, Out, Pair, Text, US, config, request};
+use pair::{ALICE, BOB, Out, Pair, Text, US, config, register, request};
 use strowger_engine::{Config, Event, Flow, Reason, Verdict};
 
 fn with_bob(config: Config) -> Pair {
@@ -115,6 +115,28 @@ fn a_table_of_refusals() {
     assert_eq!(pair.count(Event::RelayRefused), 21);
 }
 
+/// RFC 3261 section 20.29: Proxy-Require speaks to proxies. Of a registrar and a UAS extensions are asked by Require.
+#[test]
+fn proxy_require_does_not_count_where_the_request_ends() {
+    let mut pair = with_bob(config());
+    for (text, code) in [
+        (register("alice", "<sip:alice@192.0.2.1>"), 200),
+        (request("OPTIONS", "sip:example.net"), 200),
+        (request("OPTIONS", "sip:bob@example.net").set("Max-Forwards", "0"), 200),
+        (request("INVITE", "sip:example.net"), 405),
+    ] {
+        let text = text.add("Proxy-Require", "x");
+        assert_eq!(pair.pass(ALICE, &text).to(ALICE).code(), code, "{}", text.start);
+    }
+    for text in [register("alice", "<sip:alice@192.0.2.1>"), request("OPTIONS", "sip:example.net")] {
+        let reply = pair.pass(ALICE, &text.add("Require", "y").add("Proxy-Require", "x")).to(ALICE);
+        assert_eq!((reply.code(), reply.get("Unsupported")), (420, "y"));
+    }
+    let reply =
+        pair.pass(ALICE, &request("INVITE", "sip:bob@example.net").add("Proxy-Require", "x")).to(ALICE);
+    assert_eq!((reply.code(), reply.get("Unsupported")), (420, "x"), "it counts for a proxy");
+}
+
 #[test]
 fn checks_come_in_the_order_of_the_rfc() {
     let mut pair = with_bob(config());
@@ -144,7 +166,7 @@ fn max_forwards_0_is_enough_for_what_ends_here() {
     for uri in ["sip:example.net", "sip:bob@example.net", "sip:carol@example.com"] {
         assert_eq!(pair.pass(ALICE, &request("OPTIONS", uri).set("Max-Forwards", "0")).to(ALICE).code(), 200);
     }
-    let register = pair::register("carol", "<sip:carol@192.0.2.5>").set("Max-Forwards", "0");
+    let register = register("carol", "<sip:carol@192.0.2.5>").set("Max-Forwards", "0");
     assert_eq!(pair.pass(ALICE, &register).to(ALICE).code(), 200);
     assert_eq!(
         pair.pass(ALICE, &request("OPTIONS", "sip:bob@example.net")).to(BOB).get("Max-Forwards"),
@@ -188,7 +210,7 @@ fn a_route_of_our_own_without_a_dialog_is_taken_away_and_no_more() {
         // A To tag proves nothing.
         let relay = relay.set("To", "<sip:bob@192.0.2.1>;tag=1");
         assert_eq!(pair.pass(ALICE, &relay).to(ALICE).code(), 403);
-        let register = pair::register("carol", "<sip:carol@192.0.2.5>").add("Route", &route);
+        let register = register("carol", "<sip:carol@192.0.2.5>").add("Route", &route);
         assert_eq!(pair.pass(ALICE, &register).to(ALICE).code(), 200);
     }
     assert_eq!(pair.count(Event::TokenInvalid), 0);
