@@ -13,7 +13,7 @@ mod record;
 mod tests;
 
 use core::hash::{BuildHasherDefault, Hash, Hasher};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicIsize, Ordering};
 
 use papaya::{Compute, HashMap, Operation};
 
@@ -55,6 +55,25 @@ impl Hasher for Hashed {
     }
 }
 
+/// A number that workers change after the table: what one of them added another may have taken away, and counted,
+/// before the first has counted it. So it may be below zero for a moment, which reads as zero.
+#[derive(Default)]
+struct Count(AtomicIsize);
+
+impl Count {
+    fn change(&self, more: usize, fewer: usize) {
+        // No number here is near 2^63. Unchanged, the cache line stays where it is.
+        let by = more.cast_signed().wrapping_sub(fewer.cast_signed());
+        if by != 0 {
+            self.0.fetch_add(by, Ordering::Relaxed);
+        }
+    }
+
+    fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed).max(0).cast_unsigned()
+    }
+}
+
 /// The bindings of all users, shared by all workers of a node.
 pub struct Location {
     records: HashMap<Aor, Record, BuildHasherDefault<Hashed>>,
@@ -63,8 +82,11 @@ pub struct Location {
     max_bindings: usize,
     max_contacts: usize,
     /// Bindings in records, those that have run out and were not yet collected included.
-    bindings: AtomicUsize,
-    aors: AtomicUsize,
+    bindings: Count,
+    /// Records.
+    aors: Count,
+    /// Records with bindings.
+    registered: Count,
 }
 
 /// What is known of a user.
@@ -115,21 +137,29 @@ impl Location {
             domains: config.domains().iter().map(ToString::to_string).collect(),
             max_bindings: config.max_bindings,
             max_contacts: config.registrar.max_contacts,
-            bindings: AtomicUsize::new(0),
-            aors: AtomicUsize::new(0),
+            bindings: Count::default(),
+            aors: Count::default(),
+            registered: Count::default(),
         })
     }
 
     /// Bindings in the table. One that ran out counts until the engine's timer has collected it.
     #[must_use]
     pub fn bindings(&self) -> usize {
-        self.bindings.load(Ordering::Relaxed)
+        self.bindings.get()
     }
 
-    /// Users in the table, those that unregistered a short while ago included.
+    /// Users known: those with bindings, and for [`limit::KNOWN`](crate::limit::KNOWN) seconds those whose last one is
+    /// gone.
     #[must_use]
     pub fn aors(&self) -> usize {
-        self.aors.load(Ordering::Relaxed)
+        self.aors.get()
+    }
+
+    /// Users with at least one binding. One that ran out counts until the engine's timer has collected it.
+    #[must_use]
+    pub fn registered(&self) -> usize {
+        self.registered.get()
     }
 
     /// Up to `limit` users with live contacts, in no order. For status pages: it allocates, and walks the table.
@@ -211,10 +241,14 @@ impl Location {
         });
         let (record, due) = match outcome {
             Compute::Inserted(_, new) => {
-                self.aors.fetch_add(1, Ordering::Relaxed);
+                self.aors.change(1, 0);
+                self.replaced(None, Some(new));
                 (Some(new), Some(new.due()))
             }
-            Compute::Updated { new: (_, new), .. } => (Some(new), None),
+            Compute::Updated { old: (_, old), new: (_, new) } => {
+                self.replaced(Some(old), Some(new));
+                (Some(new), None)
+            }
             Compute::Aborted(Ok(old)) => {
                 tally = Tally::default();
                 (old, None)
@@ -222,8 +256,7 @@ impl Location {
             Compute::Aborted(Err(refusal)) => return Err(refusal),
             Compute::Removed(..) => (None, None),
         };
-        self.bindings.fetch_add(tally.added, Ordering::Relaxed);
-        self.bindings.fetch_sub(tally.removed + tally.expired, Ordering::Relaxed);
+        self.bindings.change(tally.added, tally.removed + tally.expired);
         if let Some(record) = record {
             record.list(now).for_each(each);
         }
@@ -248,14 +281,24 @@ impl Location {
             }
         });
         let due = match outcome {
-            Compute::Inserted(_, new) | Compute::Updated { new: (_, new), .. } => Some(new.due()),
+            Compute::Updated { old: (_, old), new: (_, new) } => {
+                self.replaced(Some(old), Some(new));
+                Some(new.due())
+            }
             Compute::Aborted(due) => due,
             Compute::Removed(..) => {
-                self.aors.fetch_sub(1, Ordering::Relaxed);
+                self.aors.change(0, 1);
                 None
             }
+            Compute::Inserted(_, new) => Some(new.due()),
         };
-        self.bindings.fetch_sub(expired, Ordering::Relaxed);
+        self.bindings.change(0, expired);
         (expired, due)
+    }
+
+    /// Counts the user in or out of those that are registered.
+    fn replaced(&self, old: Option<&Record>, new: Option<&Record>) {
+        let registered = |record: Option<&Record>| usize::from(record.is_some_and(|r| !r.is_empty()));
+        self.registered.change(registered(new), registered(old));
     }
 }

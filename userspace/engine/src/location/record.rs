@@ -260,6 +260,11 @@ impl Record {
         self.span(Span { from: 0, len: self.user })
     }
 
+    /// Whether there is no binding left, be it one that ran out.
+    pub(super) fn is_empty(&self) -> bool {
+        self.bindings.is_empty()
+    }
+
     /// When to look at this record again.
     pub(super) fn due(&self) -> Time {
         self.bindings.iter().map(|b| b.expires).min().unwrap_or(self.known_until)
@@ -267,7 +272,7 @@ impl Record {
 
     /// Whether there is no binding, and was none for long enough.
     pub(super) fn forgotten(&self, now: Time) -> bool {
-        self.bindings.is_empty() && self.known_until <= now
+        self.is_empty() && self.known_until <= now
     }
 
     /// The record without the bindings that ran out, and their number; `None` when none did.

@@ -151,6 +151,16 @@ fn full_table_refuses_new_bindings_and_keeps_old_ones() {
     assert!(set((&location, &mut expiry), "c", (1, 3), Change::Each(&one), seconds(1000)).is_ok());
 }
 
+/// Worker B removes what worker A has just added, and counts that first.
+#[test]
+fn a_removal_that_is_counted_before_its_addition_reads_as_none() {
+    let count = Count::default();
+    count.change(0, 2);
+    assert_eq!(count.get(), 0);
+    count.change(3, 0);
+    assert_eq!(count.get(), 1);
+}
+
 #[test]
 fn one_queue_entry_for_each_record_whatever_comes() {
     let location = Location::new(&config(100, 3)).unwrap();
@@ -175,9 +185,11 @@ fn work_of_one_run_is_bounded() {
             .unwrap();
     }
     assert_eq!(expiry.run(&location, seconds(60)), 0);
+    assert_eq!(location.registered(), 600);
     let runs: Vec<_> = (0..4).map(|_| expiry.run(&location, seconds(61))).collect();
     assert_eq!(runs, [256, 256, 88, 0]);
     assert_eq!((location.bindings(), location.aors()), (0, 600), "known, for calls to get 480");
+    assert_eq!(location.registered(), 0);
     for _ in 0..3 {
         expiry.run(&location, seconds(62 + limit::KNOWN));
     }
@@ -330,9 +342,12 @@ proptest! {
             }
             prop_assert!(location.bindings() >= held);
             prop_assert_eq!(location.aors(), expiry.len());
+            let bound = location.records.pin().values().filter(|record| !record.is_empty()).count();
+            prop_assert_eq!(location.registered(), bound);
         }
         expiry.run(&location, seconds(now + 1000));
         expiry.run(&location, seconds(now + 2000));
-        prop_assert_eq!((location.bindings(), location.aors(), expiry.len()), (0, 0, 0));
+        prop_assert_eq!((location.bindings(), location.aors(), location.registered()), (0, 0, 0));
+        prop_assert_eq!(expiry.len(), 0);
     }
 }
