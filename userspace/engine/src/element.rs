@@ -46,8 +46,9 @@ pub(crate) struct Step {
 
 /// How a request was carried out.
 enum Done {
-    /// The plan makes it the forwarded request.
-    Forwarded(u8, SocketAddr),
+    /// The plan makes it the forwarded request, which leaves from the listen address with this index. The event is
+    /// counted when it is sent.
+    Forwarded(u8, SocketAddr, Option<Event>),
     /// The answer says what the 200 contains.
     Served,
 }
@@ -145,9 +146,8 @@ impl Element {
             Err(refusal) => Err(refusal),
         };
         match done {
-            Ok(Done::Forwarded(local, remote)) => {
-                let ends = (method == Method::Bye).then_some(Event::CallEnded);
-                Ok(Step { local, remote, request: true, events: [Some(Event::RequestForwarded), ends] })
+            Ok(Done::Forwarded(local, remote, event)) => {
+                Ok(Step { local, remote, request: true, events: [Some(Event::RequestForwarded), event] })
             }
             Ok(Done::Served) => self.reply(origin, &message, method, 200, plan, answer),
             Err(refusal) => self.refuse(origin, &message, &refusal, plan, answer),
@@ -200,7 +200,12 @@ impl Element {
                 })?
             }
         };
-        Ok(Done::Forwarded(local, remote))
+        let event = match request.method {
+            Method::Invite if request.headers.to.tag().is_none() => Some(Event::CallBegun),
+            Method::Bye => Some(Event::CallEnded),
+            _ => None,
+        };
+        Ok(Done::Forwarded(local, remote, event))
     }
 
     /// A request for this server itself: what the 200 says goes into `answer`.

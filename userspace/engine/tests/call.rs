@@ -60,6 +60,11 @@ fn a_call_from_invite_to_bye() {
     assert_eq!((ack.request_uri(), ack.find("Route")), (format!("sip:bob@{BOB}").as_str(), None));
     assert_eq!(ack.find("Record-Route"), None);
 
+    // A re-INVITE begins no call, and an INVITE that is refused here neither.
+    let again = pair.pass(ALICE, &in_dialog("INVITE", 3)).to(BOB);
+    assert_eq!(again.request_uri(), format!("sip:bob@{BOB}"));
+    assert_eq!(pair.pass(ALICE, &request("INVITE", "sip:nobody@example.net")).to(ALICE).code(), 404);
+
     // Bob hangs up: From and To change places.
     let bye = in_dialog("BYE", 1)
         .uri(&format!("sip:alice@{ALICE}"))
@@ -75,13 +80,14 @@ fn a_call_from_invite_to_bye() {
     assert_eq!(done.all("Via"), bye.all("Via"));
 
     for (event, n) in [
-        (Event::RequestInvite, 1),
+        (Event::RequestInvite, 3),
         (Event::RequestAck, 1),
         (Event::RequestBye, 1),
-        (Event::RequestForwarded, 3),
+        (Event::RequestForwarded, 4),
         (Event::Response1xx, 1),
         (Event::Response2xx, 2),
         (Event::ResponseForwarded, 3),
+        (Event::CallBegun, 1),
         (Event::CallAnswered, 1),
         (Event::CallEnded, 1),
         (Event::RelayRefused, 0),
