@@ -4,11 +4,15 @@
 //! `sip.listen`. A key that is not known is an error which names the key and its line, because a misspelt key that is
 //! silently ignored costs an outage later. Read by `run`, `check` and `doctor`; nothing here touches the machine.
 
+mod choice;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::choice::{Auto, Queues};
 
 use crate::secret;
 
@@ -140,26 +144,6 @@ pub(crate) enum Steering {
     CallId,
     /// As the device's RSS spreads them.
     Flow,
-}
-
-/// `dataplane.queues`: the word `all`, or a list of queue numbers.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) enum Queues {
-    /// Every receive queue that the device has now.
-    #[default]
-    All,
-    /// These and no others.
-    List(Vec<u32>),
-}
-
-/// A count, or the word `auto`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Auto {
-    /// As the machine suggests.
-    #[default]
-    Auto,
-    /// Exactly so many.
-    Count(usize),
 }
 
 /// `sip:`
@@ -542,215 +526,5 @@ fn yes() -> bool {
     true
 }
 
-impl<'de> Deserialize<'de> for Queues {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Queues;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`all` or a list of queue numbers such as `[0, 1]`")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Queues, E> {
-                if text == "all" {
-                    Ok(Queues::All)
-                } else {
-                    Err(E::invalid_value(de::Unexpected::Str(text), &self))
-                }
-            }
-            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Queues, A::Error> {
-                let mut list = Vec::new();
-                while let Some(queue) = seq.next_element()? {
-                    list.push(queue);
-                }
-                Ok(Queues::List(list))
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-impl Serialize for Queues {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Queues::All => serializer.serialize_str("all"),
-            Queues::List(list) => list.serialize(serializer),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Auto {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = Auto;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`auto` or a number")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Auto, E> {
-                if text == "auto" {
-                    Ok(Auto::Auto)
-                } else {
-                    Err(E::invalid_value(de::Unexpected::Str(text), &self))
-                }
-            }
-            fn visit_u64<E: de::Error>(self, n: u64) -> Result<Auto, E> {
-                usize::try_from(n)
-                    .map(Auto::Count)
-                    .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(n), &self))
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-impl Serialize for Auto {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Auto::Auto => serializer.serialize_str("auto"),
-            Auto::Count(n) => serializer.serialize_u64(*n as u64),
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> Result<Config, ConfigError> {
-        Config::parse(text, Path::new("node.yaml"))
-    }
-
-    fn error(text: &str) -> String {
-        parse(text).expect_err("must be refused").to_string()
-    }
-
-    const SMALLEST: &str = "dataplane: { interface: eth9 }\nsip: { listen: [\"10.0.0.1:5060\"] }\n";
-
-    #[test]
-    fn two_keys_are_enough() {
-        let config = parse(SMALLEST).expect("valid");
-        assert!(config.auth.required && config.sip.record_route);
-        assert_eq!(config.dataplane.mode, Mode::Auto);
-        assert_eq!(config.dataplane.queues, Queues::All);
-        assert_eq!(config.node.socket_path(), Path::new("/run/strowger/strowger.sock"));
-        assert_eq!(config.limits.bindings, 1_000_000);
-    }
-
-    #[test]
-    fn every_key_is_understood() {
-        let config = parse(
-            r#"
-node: { name: lab-1, socket: /tmp/lab.sock }
-dataplane:
-  interface: veth-node
-  netns: strowger-node
-  mode: zero-copy
-  queues: [0, 2]
-  workers: 2
-  cpus: [1, 0]
-  steering: flow
-sip:
-  listen: ["10.77.0.2:5060", "[fd77::2]:5060"]
-  domains: ["10.77.0.2", "example.net", "[fd77::2]"]
-  record_route: false
-auth: { required: false, realm: example.net, algorithms: [SHA-512-256, SHA-256, MD5] }
-registrar: { min_expires: 60, default_expires: 3600, max_expires: 7200, max_contacts: 10 }
-gateways: { carrier-a: { targets: ["10.77.0.9:5060"], probe: options } }
-routes:
-  - { to_prefix: "00", gateway: carrier-a }
-limits: { per_source_pps: 2000, transactions: 200000, dialogs: 200000, bindings: 1000000 }
-store: { dir: ./data }
-cdr: { dir: ./cdr }
-console: { listen: "127.0.0.1:8888" }
-log: { level: debug, format: json }
-"#,
-        )
-        .expect("valid");
-        assert_eq!(config.dataplane.queues, Queues::List(vec![0, 2]));
-        assert_eq!(config.dataplane.workers, Auto::Count(2));
-        assert_eq!(config.sip.domains.len(), 3);
-        assert_eq!(config.warnings().len(), 2);
-    }
-
-    #[test]
-    fn unknown_key_is_named_with_its_line() {
-        let text = error("sip: { listen: [\"10.0.0.1:5060\"] }\ndataplane:\n  intreface: eth9\n");
-        assert!(text.contains("intreface") && text.contains("line 3"), "{text}");
-        assert!(text.contains("`interface`"), "says what is accepted: {text}");
-        let text = error("sip: { listen: [\"10.0.0.1:5060\"] }\nsipp: {}\n");
-        assert!(text.contains("`sipp`") && text.contains("line 2"), "{text}");
-    }
-
-    #[test]
-    fn wrong_values_name_their_key() {
-        for (text, key) in [
-            ("sip: { listen: [] }", "dataplane.interface"),
-            ("dataplane: { mode: off }\nsip: { listen: [] }", "sip.listen"),
-            ("dataplane: { mode: off }\nsip: { listen: [\"0.0.0.0:5060\"] }", "sip.listen"),
-            ("dataplane: { mode: off }\nsip: { listen: [\"[::ffff:10.0.0.1]:5060\"] }", "sip.listen"),
-            ("dataplane: { mode: off }\nsip: { listen: [\"10.0.0.1:0\"] }", "sip.listen"),
-            (
-                "dataplane: { mode: off }\nsip: { listen: [\"10.0.0.1:5060\", \"10.0.0.1:5060\"] }",
-                "sip.listen",
-            ),
-            (
-                "dataplane: { mode: off }\nsip: { listen: [\"10.0.0.1:1\"], domains: [\"a b\"] }",
-                "sip.domains",
-            ),
-            ("dataplane: { mode: sideways }\nsip: { listen: [\"10.0.0.1:5060\"] }", "dataplane.mode"),
-            (
-                "dataplane: { interface: e, queues: [] }\nsip: { listen: [\"10.0.0.1:1\"] }",
-                "dataplane.queues",
-            ),
-            (
-                "dataplane: { interface: e, queues: [1, 1] }\nsip: { listen: [\"10.0.0.1:1\"] }",
-                "dataplane.queues",
-            ),
-            (
-                "dataplane: { interface: e, queues: [64] }\nsip: { listen: [\"10.0.0.1:1\"] }",
-                "dataplane.queues",
-            ),
-            (
-                "dataplane: { interface: e, queues: some }\nsip: { listen: [\"10.0.0.1:1\"] }",
-                "dataplane.queues",
-            ),
-            (
-                "dataplane: { interface: e, workers: 0 }\nsip: { listen: [\"10.0.0.1:1\"] }",
-                "dataplane.workers",
-            ),
-            (
-                "dataplane: { interface: sixteen-letters1 }\nsip: { listen: [\"10.0.0.1:1\"] }",
-                "dataplane.interface",
-            ),
-            (
-                "node: { name: \"a/b\" }\ndataplane: { mode: off }\nsip: { listen: [\"10.0.0.1:1\"] }",
-                "node.name",
-            ),
-            (
-                "registrar: { min_expires: 9000 }\ndataplane: { mode: off }\nsip: { listen: [\"10.0.0.1:1\"] }",
-                "registrar",
-            ),
-            (
-                "limits: { bindings: 0 }\ndataplane: { mode: off }\nsip: { listen: [\"10.0.0.1:1\"] }",
-                "limits.bindings",
-            ),
-            (
-                "routes: [{ to_prefix: \"0\", gateway: g }]\ndataplane: { mode: off }\nsip: { listen: [\"10.0.0.1:1\"] }",
-                "routes[0].gateway",
-            ),
-        ] {
-            let message = error(text);
-            assert!(message.contains(key), "`{text}` said: {message}");
-        }
-    }
-
-    #[test]
-    fn mode_off_needs_no_interface_and_yaml_off_is_the_word() {
-        assert_eq!(
-            parse("dataplane: { mode: off }\nsip: { listen: [\"127.0.0.1:5060\"] }")
-                .map(|c| c.dataplane.mode)
-                .ok(),
-            Some(Mode::Off)
-        );
-    }
-}
+mod tests;

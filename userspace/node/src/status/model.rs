@@ -140,7 +140,7 @@ pub(crate) struct Registrations {
 /// Calls as a stateless proxy can see them: messages of calls, not calls.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Calls {
-    /// INVITE requests forwarded, retransmissions and re-INVITEs included.
+    /// INVITE requests sent on that begin a call, retransmissions included, re-INVITEs not.
     pub invites: u64,
     /// 2xx responses to INVITE forwarded.
     pub answered: u64,

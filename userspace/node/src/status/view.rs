@@ -157,11 +157,11 @@ impl View {
                 sip_out_kernel: sums.of(Count::TxKernel),
             },
             registrations: Registrations {
-                aors: location.map_or(0, |l| l.aors() as u64),
+                aors: location.map_or(0, |l| l.registered() as u64),
                 bindings: location.map_or(0, |l| l.bindings() as u64),
             },
             calls: Calls {
-                invites: events.of(Event::RequestInvite),
+                invites: events.of(Event::CallBegun),
                 answered: events.of(Event::CallAnswered),
                 byes: events.of(Event::CallEnded),
             },

@@ -1,0 +1,120 @@
+//! What the configuration accepts, what it refuses, and that a refusal names the key.
+
+use super::*;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("node.yaml"))
+}
+
+fn error(text: &str) -> String {
+    parse(text).expect_err("must be refused").to_string()
+}
+
+const SMALLEST: &str = "dataplane: { interface: eth9 }\nsip: { listen: [\"10.0.0.1:5060\"] }\n";
+
+#[test]
+fn two_keys_are_enough() {
+    let config = parse(SMALLEST).expect("valid");
+    assert!(config.auth.required && config.sip.record_route);
+    assert_eq!(config.dataplane.mode, Mode::Auto);
+    assert_eq!(config.dataplane.queues, Queues::All);
+    assert_eq!(config.node.socket_path(), Path::new("/run/strowger/strowger.sock"));
+    assert_eq!(config.limits.bindings, 1_000_000);
+}
+
+#[test]
+fn every_key_is_understood() {
+    let config = parse(
+        r#"
+node: { name: lab-1, socket: /tmp/lab.sock }
+dataplane:
+  interface: veth-node
+  netns: strowger-node
+  mode: zero-copy
+  queues: [0, 2]
+  workers: 2
+  cpus: [1, 0]
+  steering: flow
+sip:
+  listen: ["10.77.0.2:5060", "[fd77::2]:5060"]
+  domains: ["10.77.0.2", "example.net", "[fd77::2]"]
+  record_route: false
+auth: { required: false, realm: example.net, algorithms: [SHA-512-256, SHA-256, MD5] }
+registrar: { min_expires: 60, default_expires: 3600, max_expires: 7200, max_contacts: 10 }
+gateways: { carrier-a: { targets: ["10.77.0.9:5060"], probe: options } }
+routes:
+  - { to_prefix: "00", gateway: carrier-a }
+limits: { per_source_pps: 2000, transactions: 200000, dialogs: 200000, bindings: 1000000 }
+store: { dir: ./data }
+cdr: { dir: ./cdr }
+console: { listen: "127.0.0.1:8888" }
+log: { level: debug, format: json }
+"#,
+    )
+    .expect("valid");
+    assert_eq!(config.dataplane.queues, Queues::List(vec![0, 2]));
+    assert_eq!(config.dataplane.workers, Auto::Count(2));
+    assert_eq!(config.sip.domains.len(), 3);
+    assert_eq!(config.warnings().len(), 2);
+}
+
+#[test]
+fn unknown_key_is_named_with_its_line() {
+    let text = error("sip: { listen: [\"10.0.0.1:5060\"] }\ndataplane:\n  intreface: eth9\n");
+    assert!(text.contains("intreface") && text.contains("line 3"), "{text}");
+    assert!(text.contains("`interface`"), "says what is accepted: {text}");
+    let text = error("sip: { listen: [\"10.0.0.1:5060\"] }\nsipp: {}\n");
+    assert!(text.contains("`sipp`") && text.contains("line 2"), "{text}");
+}
+
+#[test]
+fn wrong_values_name_their_key() {
+    for (text, key) in [
+        ("sip: { listen: [] }", "dataplane.interface"),
+        ("dataplane: { mode: off }\nsip: { listen: [] }", "sip.listen"),
+        ("dataplane: { mode: off }\nsip: { listen: [\"0.0.0.0:5060\"] }", "sip.listen"),
+        ("dataplane: { mode: off }\nsip: { listen: [\"[::ffff:10.0.0.1]:5060\"] }", "sip.listen"),
+        ("dataplane: { mode: off }\nsip: { listen: [\"10.0.0.1:0\"] }", "sip.listen"),
+        ("dataplane: { mode: off }\nsip: { listen: [\"10.0.0.1:5060\", \"10.0.0.1:5060\"] }", "sip.listen"),
+        ("dataplane: { mode: off }\nsip: { listen: [\"10.0.0.1:1\"], domains: [\"a b\"] }", "sip.domains"),
+        ("dataplane: { mode: sideways }\nsip: { listen: [\"10.0.0.1:5060\"] }", "dataplane.mode"),
+        ("dataplane: { interface: e, queues: [] }\nsip: { listen: [\"10.0.0.1:1\"] }", "dataplane.queues"),
+        (
+            "dataplane: { interface: e, queues: [1, 1] }\nsip: { listen: [\"10.0.0.1:1\"] }",
+            "dataplane.queues",
+        ),
+        ("dataplane: { interface: e, queues: [64] }\nsip: { listen: [\"10.0.0.1:1\"] }", "dataplane.queues"),
+        ("dataplane: { interface: e, queues: some }\nsip: { listen: [\"10.0.0.1:1\"] }", "dataplane.queues"),
+        ("dataplane: { interface: e, workers: 0 }\nsip: { listen: [\"10.0.0.1:1\"] }", "dataplane.workers"),
+        (
+            "dataplane: { interface: sixteen-letters1 }\nsip: { listen: [\"10.0.0.1:1\"] }",
+            "dataplane.interface",
+        ),
+        ("node: { name: \"a/b\" }\ndataplane: { mode: off }\nsip: { listen: [\"10.0.0.1:1\"] }", "node.name"),
+        (
+            "registrar: { min_expires: 9000 }\ndataplane: { mode: off }\nsip: { listen: [\"10.0.0.1:1\"] }",
+            "registrar",
+        ),
+        (
+            "limits: { bindings: 0 }\ndataplane: { mode: off }\nsip: { listen: [\"10.0.0.1:1\"] }",
+            "limits.bindings",
+        ),
+        (
+            "routes: [{ to_prefix: \"0\", gateway: g }]\ndataplane: { mode: off }\nsip: { listen: [\"10.0.0.1:1\"] }",
+            "routes[0].gateway",
+        ),
+    ] {
+        let message = error(text);
+        assert!(message.contains(key), "`{text}` said: {message}");
+    }
+}
+
+#[test]
+fn mode_off_needs_no_interface_and_yaml_off_is_the_word() {
+    assert_eq!(
+        parse("dataplane: { mode: off }\nsip: { listen: [\"127.0.0.1:5060\"] }")
+            .map(|c| c.dataplane.mode)
+            .ok(),
+        Some(Mode::Off)
+    );
+}
