@@ -183,13 +183,14 @@ mod tests {
         }
     }
 
+    /// Bounds far apart, since others may use the machine; were the preparation measured, both would take the same.
     #[test]
-    fn twice_the_work_takes_twice_the_time_and_preparation_none() {
+    fn more_work_takes_more_time_and_preparation_none() {
         let entry = |name, work| Entry { workload: "spin", candidate: name, case: Ok(Box::new(Spin(work))) };
-        let mut entries = [entry("once", 5_000), entry("twice", 10_000)];
+        let mut entries = [entry("once", 5_000), entry("tenfold", 50_000)];
         let timings = measure(&mut entries, Plan { rounds: 21, batch: Duration::from_micros(100) }, |_| {});
         let ratio = timings.times[1].median() / timings.times[0].median();
-        assert!((1.7..2.3).contains(&ratio), "{ratio}");
+        assert!((3.0..30.0).contains(&ratio), "{ratio}");
         assert_eq!(timings.times[0].0.len(), 21);
     }
 
