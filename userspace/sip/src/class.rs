@@ -35,6 +35,9 @@ pub(crate) const LWS: u16 = 1 << 13;
 /// An unquoted display name: `token`, white space and UTF-8; see `NameAddr`.
 pub(crate) const DISPLAY: u16 = 1 << 14;
 
+/// `%x21-7E`.
+pub(crate) const VISIBLE: u16 = 1 << 15;
+
 const fn contains(set: &[u8], byte: u8) -> bool {
     let mut i = 0;
     while i < set.len() {
@@ -65,6 +68,9 @@ const fn classes(byte: u8) -> u16 {
     }
     if byte > b' ' && byte < 0x7f && !contains(b"\"<>", byte) {
         class |= ADDRESS;
+    }
+    if byte > b' ' && byte < 0x7f {
+        class |= VISIBLE;
     }
     if byte != b'"' && byte != b'\\' {
         class |= UNQUOTE;

@@ -10,6 +10,7 @@ use crate::limit;
 use crate::name::{self, HeaderName};
 use crate::scan::{self, BLOCK};
 use crate::start::{self, Spans};
+use crate::text::Text;
 
 /// One header line. Offsets are into the datagram.
 #[derive(Clone, Copy, Debug)]
@@ -29,10 +30,8 @@ pub(crate) struct Entry {
 #[derive(Clone, Debug)]
 pub struct Index {
     pub(crate) entries: [Entry; limit::HEADER_LINES],
-    /// Entry of the first header of each name; holds rubbish unless the name's bit in `present` is set.
-    pub(crate) first: [u8; name::COUNT + 1],
-    /// Bit `name` of the pair: the name is there.
-    present: [u64; 2],
+    /// Entry of the first header of each name, or [`NONE`].
+    first: [u8; NAMES],
     /// Bit `name` of the pair: the name is there more than once.
     repeated: [u64; 2],
     pub(crate) count: u16,
@@ -48,7 +47,13 @@ pub struct Index {
     pub(crate) spans: Spans,
 }
 
-const _: () = assert!(limit::HEADER_LINES <= 256 && limit::MESSAGE <= u16::MAX as usize);
+/// Places for names: a power of two, so that a name needs no check.
+const NAMES: usize = 128;
+/// No entry.
+const NONE: u8 = u8::MAX;
+
+const _: () = assert!(limit::HEADER_LINES <= NONE as usize && limit::MESSAGE <= u16::MAX as usize);
+const _: () = assert!(name::COUNT < NAMES);
 
 /// Headers whose repetition makes the whole message unreadable: who it is from and for, which transaction, how long.
 /// Other singletons are judged when they are read.
@@ -72,18 +77,10 @@ const ONCE_BITS: [u64; 2] = {
     bits
 };
 
-/// Word and bit of a name in [`Index::present`].
+/// Word and bit of a name in [`Index::repeated`].
 #[inline(always)]
 const fn place(name: HeaderName) -> (usize, u64) {
     ((name as usize >> 6) & 1, 1 << (name as usize & 63))
-}
-
-/// What [`Index::read`] counts, kept in registers until it is done.
-#[derive(Default)]
-struct Tally {
-    present: [u64; 2],
-    repeated: [u64; 2],
-    count: usize,
 }
 
 impl Default for Index {
@@ -99,8 +96,7 @@ impl Index {
         const EMPTY: Entry = Entry { line: 0, value: 0, value_end: 0, name_len: 0, name: HeaderName::Other };
         Self {
             entries: [EMPTY; limit::HEADER_LINES],
-            first: [0; name::COUNT + 1],
-            present: [0; 2],
+            first: [NONE; NAMES],
             repeated: [0; 2],
             count: 0,
             start: 0,
@@ -121,8 +117,8 @@ impl Index {
     /// Number of the first entry of that name.
     #[inline]
     pub(crate) fn first(&self, name: HeaderName) -> Option<usize> {
-        let (word, bit) = place(name);
-        (self.present[word] & bit != 0).then(|| usize::from(self.first[name as usize]))
+        let first = self.first[name as usize % NAMES];
+        (first != NONE).then_some(usize::from(first))
     }
 
     /// Is the name there more than once?
@@ -150,7 +146,13 @@ impl Index {
             return Err((Fault::Empty, start));
         }
         self.start = start as u16;
-        let headers = self.read_start_line::<LENIENT>(bytes, start)?;
+        let headers = match start::usual(bytes, start) {
+            Some((spans, headers)) => {
+                self.spans = spans;
+                headers
+            }
+            None => self.read_start_line::<LENIENT>(bytes, start)?,
+        };
         self.headers = headers as u16;
         let empty_line = self.read_header_lines::<LENIENT>(bytes, headers)?;
         let Some(end) = empty_line else {
@@ -185,7 +187,7 @@ impl Index {
     }
 
     /// Reads the line that begins at `start`; returns where the next one begins.
-    #[inline(always)]
+    #[inline(never)]
     fn read_start_line<const LENIENT: bool>(
         &mut self,
         bytes: &[u8],
@@ -217,7 +219,9 @@ impl Index {
         bytes: &[u8],
         headers: usize,
     ) -> Result<Option<usize>, (Fault, usize)> {
-        let mut tally = Tally::default();
+        self.first = [NONE; NAMES];
+        self.repeated = [0; 2];
+        let mut count = 0;
         let mut unit = headers; // where the current (possibly folded) line began
         let mut suspicious = false;
         let mut carried = 0; // a CR in the last lane of the block before
@@ -245,11 +249,14 @@ impl Index {
                     suspicious |= odd & ((1 << lane) - 1) != 0;
                     break 'scan Some(end);
                 }
-                if let Some(b' ' | b'\t') = bytes.get(at + 1) {
+                // Nothing visible begins with white space.
+                if let Some(..=b' ') = bytes.get(at + 1)
+                    && let Some(b' ' | b'\t') = bytes.get(at + 1)
+                {
                     continue; // folded: the line goes on
                 }
-                match self.add(&mut tally, bytes, unit, end) {
-                    Ok(()) => {}
+                match self.add(count, bytes, unit, end) {
+                    Ok(()) => count += 1,
                     Err(_) if LENIENT => {}
                     Err(fault) => return Err((fault, unit)),
                 }
@@ -259,9 +266,7 @@ impl Index {
             carried = odd >> 63;
             base += BLOCK;
         };
-        self.present = tally.present;
-        self.repeated = tally.repeated;
-        self.count = tally.count as u16;
+        self.count = count as u16;
         self.headers_end = unit as u16;
         if suspicious || (empty_line.is_none() && carried != 0) {
             check_controls(bytes, headers, empty_line.unwrap_or(bytes.len()))?;
@@ -269,19 +274,13 @@ impl Index {
         Ok(empty_line)
     }
 
-    /// Adds the header line `bytes[line..end]`, which is not empty.
+    /// Puts the header line `bytes[line..end]`, which is not empty, into entry `count`.
     #[inline(always)]
-    fn add(&mut self, tally: &mut Tally, bytes: &[u8], line: usize, end: usize) -> Result<(), Fault> {
-        let copy;
-        let window = match bytes.get(line..).and_then(<[u8]>::first_chunk::<16>) {
-            Some(window) => window,
-            None => {
-                copy = padded(bytes.get(line..end).unwrap_or_default());
-                &copy
-            }
-        };
-        let mut len = scan::colon(window);
-        let mut known = HeaderName::recognise(window, len);
+    fn add(&mut self, count: usize, bytes: &[u8], line: usize, end: usize) -> Result<(), Fault> {
+        let text = Text::alone(bytes);
+        let window = text.window(line);
+        let mut len = scan::colon(&window);
+        let mut known = HeaderName::recognise(&window, len);
         let mut from = line + len + 1;
         if known == HeaderName::Other {
             (known, len, from) = unusual_name(bytes, line, end)?;
@@ -289,13 +288,14 @@ impl Index {
         if from > end {
             return Err(Fault::HeaderLine);
         }
-        // One space after the colon and none at the end is how nearly every line is written.
+        // One space after the colon and none at the end is how nearly every line is written. An empty value ends in its
+        // colon and CRLF.
         let mut to = end;
-        match (bytes.get(from), bytes.get(from + 1), bytes.get(end - 1)) {
-            (Some(b' '), Some(b'!'..), Some(b'!'..)) if from + 1 < end => from += 1,
-            _ => (from, to) = trim(bytes, from, end),
+        if text.byte(from) == b' ' && text.byte(from + 1) > b' ' && text.byte(end - 1) > b' ' {
+            from += 1;
+        } else {
+            (from, to) = trim(bytes, from, end);
         }
-        let count = tally.count;
         let Some(entry) = self.entries.get_mut(count) else { return Err(Fault::TooManyHeaders) };
         *entry = Entry {
             line: line as u16,
@@ -304,14 +304,13 @@ impl Index {
             name_len: len as u8,
             name: known,
         };
-        let (word, bit) = place(known);
-        if tally.present[word] & bit == 0 {
-            tally.present[word] |= bit;
-            self.first[known as usize] = count as u8;
+        let first = &mut self.first[known as usize % NAMES];
+        if *first == NONE {
+            *first = count as u8;
         } else {
-            tally.repeated[word] |= bit;
+            let (word, bit) = place(known);
+            self.repeated[word] |= bit;
         }
-        tally.count = count + 1;
         Ok(())
     }
 
@@ -326,13 +325,13 @@ impl Index {
     }
 }
 
-/// `text`, or what of it fits, with spaces after it.
-#[cold]
-fn padded<const N: usize>(text: &[u8]) -> [u8; N] {
-    let mut copy = [b' '; N];
-    let len = text.len().min(N);
-    copy[..len].copy_from_slice(&text[..len]);
-    copy
+/// The last block, which the datagram does not fill, with spaces after it.
+#[inline(never)]
+fn padded(rest: &[u8]) -> [u8; BLOCK] {
+    let mut block = [b' '; BLOCK];
+    let len = rest.len().min(BLOCK);
+    block[..len].copy_from_slice(&rest[..len]);
+    block
 }
 
 /// The name of a header line that is not simply known from its first 16 bytes: longer, with white space before the

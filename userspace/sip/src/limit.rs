@@ -7,8 +7,9 @@
 pub const MESSAGE: usize = 65_535;
 
 /// Header lines in a message. A path of 70 hops (the initial Max-Forwards, RFC 3261 section 8.1.1.6) can leave
-/// 70 Via and 70 Record-Route lines; the rest is for the other headers. Index entries are 8 octets: 2 KiB.
-pub const HEADER_LINES: usize = 256;
+/// 70 Via and 70 Record-Route lines; the rest is for the other headers. The index numbers them in 8 bits, of which one
+/// value says that there is none; its entries are 8 octets: 2 KiB.
+pub const HEADER_LINES: usize = 255;
 
 /// Octets in a header name. The longest registered one has 29; the length is kept in 8 bits.
 pub const HEADER_NAME: usize = 255;

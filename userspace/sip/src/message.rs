@@ -8,7 +8,7 @@ use crate::index::{Entry, Index};
 use crate::list::{self, Token, Value, Values};
 use crate::name::HeaderName;
 use crate::number::{self, CSeq};
-use crate::start::{Method, RequestLine, StartLine, StatusLine};
+use crate::start::{METHODS, Method, RequestLine, StartLine, StatusLine};
 use crate::text::Text;
 use crate::via::Via;
 
@@ -122,11 +122,15 @@ impl<'a> Message<'a> {
     #[inline]
     #[must_use]
     pub fn method(&self) -> Option<Method<'a>> {
-        if self.index.spans.code != 0 {
+        let spans = &self.index.spans;
+        if spans.code != 0 {
             return None;
         }
+        if let Some(method) = METHODS.get(usize::from(spans.known)) {
+            return Some(*method);
+        }
         let start = usize::from(self.index.start);
-        Method::from_bytes(self.slice(start..start + usize::from(self.index.spans.method)))
+        Method::from_bytes(self.slice(start..start + usize::from(spans.method)))
     }
 
     /// Is it a request?

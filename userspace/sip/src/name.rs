@@ -174,13 +174,13 @@ fn head(window: &[u8; 16], len: usize) -> [u64; 2] {
     [(bits as u64 | CASE) & low, ((bits >> 64) as u64 | CASE) & high]
 }
 
-const SLOTS: usize = 1024;
+const SLOTS: usize = 512;
 /// Found by trial: under this one no two spellings share a slot (asserted below).
-const MULTIPLIER: u64 = 0x0ab7_7988_07fa_22f7;
+const MULTIPLIER: u64 = 0xf1d9_b47f_a17d_6081;
 
 #[inline(always)]
 const fn slot(head: [u64; 2]) -> usize {
-    ((head[0] ^ head[1].rotate_left(29)).wrapping_mul(MULTIPLIER) >> 54) as usize
+    ((head[0] ^ head[1].rotate_left(29)).wrapping_mul(MULTIPLIER) >> 55) as usize
 }
 
 const fn spelling(name: &'static str, of: HeaderName) -> Spelling {
@@ -200,7 +200,7 @@ const SHORT_COUNT: usize = count(false);
 const LONG_COUNT: usize = count(true);
 
 const fn count(long: bool) -> usize {
-    let mut count = if long { 0 } else { 1 };
+    let mut count = 0;
     let mut i = 0;
     while i < COUNT {
         if (NAMES[i].len() >= 16) == long {
@@ -229,10 +229,33 @@ static LONG: [Spelling; LONG_COUNT] = {
     table
 };
 
-/// All other spellings, full and compact; and in `SLOT_OF` which of them is in each slot (0: nobody).
-static SPELLINGS: [Spelling; SHORT_COUNT] = {
+/// All other spellings, full and compact, each in its slot; an empty slot holds what no name is.
+static HEADS: [[u64; 2]; SLOTS] = {
+    let mut table = [[u64::MAX; 2]; SLOTS];
+    let mut i = 0;
+    while i < SHORT_COUNT {
+        let slot = slot(SHORT[i].head);
+        assert!(table[slot][0] == u64::MAX, "two header names share a slot: find another multiplier");
+        table[slot] = SHORT[i].head;
+        i += 1;
+    }
+    table
+};
+
+/// Whose slot it is.
+static NAME_OF: [HeaderName; SLOTS] = {
+    let mut table = [HeaderName::Other; SLOTS];
+    let mut i = 0;
+    while i < SHORT_COUNT {
+        table[slot(SHORT[i].head)] = SHORT[i].name;
+        i += 1;
+    }
+    table
+};
+
+const SHORT: [Spelling; SHORT_COUNT] = {
     let mut table = [NOBODY; SHORT_COUNT];
-    let mut at = 1;
+    let mut at = 0;
     let mut i = 0;
     while i < COUNT {
         if NAMES[i].len() < 16 {
@@ -243,18 +266,6 @@ static SPELLINGS: [Spelling; SHORT_COUNT] = {
             table[at] = Spelling { head: [letter as u64, 0], tail: b"", name: ALL[i] };
             at += 1;
         }
-        i += 1;
-    }
-    table
-};
-
-static SLOT_OF: [u8; SLOTS] = {
-    let mut table = [0; SLOTS];
-    let mut i = 1;
-    while i < SHORT_COUNT {
-        let slot = slot(SPELLINGS[i].head);
-        assert!(table[slot] == 0, "two header names share a slot: find another multiplier");
-        table[slot] = i as u8;
         i += 1;
     }
     table
@@ -299,9 +310,9 @@ impl HeaderName {
     #[inline(always)]
     pub(crate) fn recognise(window: &[u8; 16], len: usize) -> HeaderName {
         let head = head(window, len);
-        let Some(&found) = SLOT_OF.get(slot(head)) else { return HeaderName::Other };
-        match SPELLINGS.get(usize::from(found)) {
-            Some(spelling) if spelling.head == head => spelling.name,
+        let slot = slot(head);
+        match (HEADS.get(slot), NAME_OF.get(slot)) {
+            (Some(found), Some(name)) if *found == head => *name,
             _ => HeaderName::Other,
         }
     }

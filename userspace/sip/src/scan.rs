@@ -109,6 +109,11 @@ run! {
 }
 
 run! {
+    /// End of a run of [`class::VISIBLE`](crate::class::VISIBLE).
+    visible_end = |b| not_visible(b)
+}
+
+run! {
     /// End of a run of [`class::CALL_ID`](crate::class::CALL_ID).
     call_id_end = |b| {
         not_visible(b) | eq(b, b'#') | eq(b, b'$') | eq(b, b'&') | eq(b, b',') | eq(b, b';') | eq(b, b'=')

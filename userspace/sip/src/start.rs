@@ -118,6 +118,8 @@ pub(crate) struct Spans {
     pub(crate) code: u16,
     /// End of the method.
     pub(crate) method: u16,
+    /// Which one it is, in [`METHODS`]; beyond it when none of them.
+    pub(crate) known: u8,
     /// Start of the URI or of the reason phrase.
     pub(crate) from: u16,
     /// End of the URI or of the reason phrase.
@@ -125,7 +127,7 @@ pub(crate) struct Spans {
 }
 
 impl Spans {
-    pub(crate) const NONE: Spans = Spans { code: 0, method: 0, from: 0, to: 0 };
+    pub(crate) const NONE: Spans = Spans { code: 0, method: 0, known: UNKNOWN, from: 0, to: 0 };
 }
 
 /// Does a datagram start like a response? No method can: `/` is not a token byte.
@@ -191,7 +193,7 @@ pub(crate) fn parse(line: &[u8], lenient: bool) -> Result<Spans, (Fault, usize)>
         if uri.is_empty() {
             return Err((Fault::RequestUri, from));
         }
-        let visible = scan::address_end(Text::alone(uri), 0);
+        let visible = scan::visible_end(Text::alone(uri), 0);
         if visible != uri.len() {
             return Err((Fault::RequestUri, from + visible));
         }
@@ -199,7 +201,71 @@ pub(crate) fn parse(line: &[u8], lenient: bool) -> Result<Spans, (Fault, usize)>
             return Err((Fault::RequestUriTooLong, from));
         }
     }
-    Ok(Spans { code: 0, method: method as u16, from: from as u16, to: to.max(from) as u16 })
+    let name = Method::from_bytes(line.get(..method).unwrap_or_default());
+    let known = METHODS.iter().position(|m| Some(*m) == name).unwrap_or(UNKNOWN.into()) as u8;
+    Ok(Spans { code: 0, method: method as u16, known, from: from as u16, to: to.max(from) as u16 })
+}
+
+/// The methods that [`Method`] has names for.
+pub(crate) const METHODS: [Method<'static>; 14] = [
+    Method::Invite,
+    Method::Ack,
+    Method::Bye,
+    Method::Cancel,
+    Method::Register,
+    Method::Options,
+    Method::Prack,
+    Method::Update,
+    Method::Info,
+    Method::Message,
+    Method::Subscribe,
+    Method::Notify,
+    Method::Refer,
+    Method::Publish,
+];
+const UNKNOWN: u8 = u8::MAX;
+
+/// The request line at `start` if it is written as nearly all are: one of the six methods of RFC 3261, one SP, something
+/// visible, ` SIP/2.0`, CRLF, and no folding after it. Also where the next line begins. [`parse`] reads any other.
+#[inline(always)]
+pub(crate) fn usual(bytes: &[u8], start: usize) -> Option<(Spans, usize)> {
+    const fn word(text: &[u8; 8]) -> u64 {
+        u64::from_le_bytes(*text)
+    }
+    let text = Text::alone(bytes);
+    let head = u128::from_le_bytes(text.window(start));
+    let low = head as u64;
+    let (known, len) = if low << 8 == word(b"INVITE  ") << 8 {
+        (0, 6)
+    } else if low << 32 == word(b"ACK     ") << 32 {
+        (1, 3)
+    } else if low << 32 == word(b"BYE     ") << 32 {
+        (2, 3)
+    } else if low << 8 == word(b"CANCEL  ") << 8 {
+        (3, 6)
+    } else if low == word(b"REGISTER") && (head >> 64) as u8 == b' ' {
+        (4, 8)
+    } else if low == word(b"OPTIONS ") {
+        (5, 7)
+    } else {
+        return None;
+    };
+    let from = start + len + 1;
+    let to = scan::visible_end(text, from);
+    const TAIL: u128 = u128::from_le_bytes(*b" SIP/2.0\r\n      ");
+    if u128::from_le_bytes(text.window(to)) << 48 != TAIL << 48
+        || to == from
+        || to - from > limit::REQUEST_URI
+    {
+        return None;
+    }
+    let next = to + 10;
+    if matches!(text.byte(next), b' ' | b'\t') {
+        return None;
+    }
+    let spans =
+        Spans { code: 0, method: len as u16, known, from: (from - start) as u16, to: (to - start) as u16 };
+    Some((spans, next))
 }
 
 fn status(line: &[u8]) -> Result<Spans, (Fault, usize)> {
@@ -221,7 +287,7 @@ fn status(line: &[u8]) -> Result<Spans, (Fault, usize)> {
     if !(100..700).contains(&digits) {
         return Err((Fault::StatusCode, 8));
     }
-    Ok(Spans { code: digits as u16, method: 0, from, to: line.len() as u16 })
+    Ok(Spans { code: digits as u16, method: 0, known: UNKNOWN, from, to: line.len() as u16 })
 }
 
 #[cfg(test)]

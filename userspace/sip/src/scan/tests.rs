@@ -45,7 +45,7 @@ fn runs_end_where_their_class_does() {
         (user_end, class::USER, Some(b'%')),
         (uri_param_end, class::URI_PARAM, Some(b'%')),
         (quote, class::UNQUOTE, None),
-        (hostname_end, class::HOSTNAME, None),
+        (visible_end, class::VISIBLE, None),
     ];
     for len in (0..36).chain([48]) {
         let mut datagram = vec![b'a'; len + 20];

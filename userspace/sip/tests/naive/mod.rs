@@ -121,7 +121,7 @@ pub fn read(datagram: &[u8]) -> Option<Parts> {
             folded.push(line.clone());
         }
     }
-    if folded.len() > 256 {
+    if folded.len() > 255 {
         return None;
     }
     let mut headers = Vec::new();
@@ -202,7 +202,8 @@ fn start_line(line: &[u8]) -> Option<Start> {
     }
     let pieces: Vec<&[u8]> = line.split(|&b| b == b' ').collect();
     let [method, uri, version] = pieces[..] else { return None };
-    let visible = uri.iter().all(|&b| b > b' ' && b < 0x7f && !b"<>\"".contains(&b));
+    // DECIDED: any visible ASCII; whether it is a URI is asked by who needs it.
+    let visible = uri.iter().all(|&b| b > b' ' && b < 0x7f);
     if !is_token(method)
         || uri.is_empty()
         || uri.len() > 4096
