@@ -7,7 +7,7 @@ use crate::class;
 use crate::error::{ValueError, ValueFault};
 use crate::limit;
 use crate::list::Value;
-use crate::param::{self, Key, Params, Piece};
+use crate::param::{self, Key, Params, Piece, Run};
 use crate::scan;
 use crate::text::Text;
 use crate::uri::Uri;
@@ -18,8 +18,11 @@ use crate::uri::Uri;
 /// itself is parsed by [`uri`](Self::uri), since most messages are forwarded without a need for it.
 #[derive(Clone, Copy, Debug)]
 pub struct NameAddr<'a> {
-    text: &'a [u8],
-    /// Where `text` lies; the pieces count from its start.
+    /// From the value's first byte to the end of the datagram.
+    reach: &'a [u8],
+    /// Length of the value.
+    len: u16,
+    /// Where the value lies; the pieces count from its start.
     offset: u16,
     display: Piece,
     uri: Piece,
@@ -42,32 +45,32 @@ impl<'a> NameAddr<'a> {
     /// Display name as it stands: tokens or a quoted string with its quotes; `None` when there is none.
     #[must_use]
     pub fn display(&self) -> Option<&'a [u8]> {
-        self.display.of(self.text).map(class::trim)
+        self.display.of(self.reach).map(class::trim)
     }
 
     /// The parameters after the address.
     #[must_use]
     pub fn params(&self) -> Params<'a> {
-        Params::checked(self.text.get(usize::from(self.params)..).unwrap_or_default())
+        Params::checked(self.as_bytes().get(usize::from(self.params)..).unwrap_or_default())
     }
 
     /// The value as it stands, from the display name to the last parameter.
     #[must_use]
     pub fn as_bytes(&self) -> &'a [u8] {
-        self.text
+        self.reach.get(..usize::from(self.len)).unwrap_or_default()
     }
 
     /// Where the value lies in the message (or in the text, when it was parsed on its own).
     #[must_use]
     pub fn range(&self) -> Range<usize> {
         let offset = usize::from(self.offset);
-        offset..offset + self.text.len()
+        offset..offset + usize::from(self.len)
     }
 
     /// The URI as it stands, without angle brackets.
     #[must_use]
     pub fn uri_bytes(&self) -> &'a [u8] {
-        self.uri.of(self.text).unwrap_or_default()
+        self.uri.of(self.reach).unwrap_or_default()
     }
 
     /// Where the URI lies in the message.
@@ -80,17 +83,19 @@ impl<'a> NameAddr<'a> {
     ///
     /// # Errors
     /// See [`Uri::parse`]; the offset counts from where the address's own offsets count.
+    #[inline(always)]
     pub fn uri(&self) -> Result<Uri<'a>, ValueError> {
         let range = self.uri.range(0).unwrap_or_default();
-        // The bracket or the parameter after the URI is still in reach.
-        Uri::read(Text::new(self.text, range.end), range.start)
-            .map_err(|e| ValueError::new(e.fault, e.at + usize::from(self.offset)))
+        match Uri::read(Text::new(self.reach, range.end), range.start) {
+            Ok(uri) => Ok(uri),
+            Err(error) => Err(ValueError::new(error.fault, error.at + usize::from(self.offset))),
+        }
     }
 
     /// The tag parameter.
     #[must_use]
     pub fn tag(&self) -> Option<&'a [u8]> {
-        self.tag.of(self.text)
+        self.tag.of(self.reach)
     }
 }
 
@@ -126,7 +131,8 @@ impl<'a> Value<'a> for NameAddr<'a> {
             uri.put((start, end), start);
             end
         };
-        let (_, end) = param::take(text, after, |found| {
+        let mut params = Run::new(after);
+        while let Some(found) = params.next(text)? {
             if found.key == Key::Tag {
                 let value = found.value()?;
                 if value.1 - value.0 > limit::IDENTIFIER {
@@ -134,14 +140,15 @@ impl<'a> Value<'a> for NameAddr<'a> {
                 }
                 tag.put(value, start).ok_or(ValueError::new(ValueFault::DuplicateParameter, found.name.0))?;
             }
-            Ok(())
-        })?;
-        let value = text.slice(start, end);
+        }
+        let end = params.at;
         if end > limit::MESSAGE {
             return Err(ValueError::new(ValueFault::TooLong, limit::MESSAGE));
         }
         let params = (after - start) as u16;
-        Ok((NameAddr { text: value, offset: start as u16, display, uri, tag, params }, end))
+        let len = (end - start) as u16;
+        let reach = text.reach(start);
+        Ok((NameAddr { reach, len, offset: start as u16, display, uri, tag, params }, end))
     }
 }
 
@@ -213,13 +220,14 @@ impl<'a> ContactAddress<'a> {
     ///
     /// # Errors
     /// See [`Uri::parse`].
+    #[inline(always)]
     pub fn uri(&self) -> Result<Uri<'a>, ValueError> {
         self.address.uri()
     }
 }
 
 impl<'a> Value<'a> for Contact<'a> {
-    #[inline]
+    #[inline(always)]
     fn take(text: Text<'a>, at: usize) -> Result<(Contact<'a>, usize), ValueError> {
         let start = text.skip_lws(at);
         if text.byte(start) == b'*' {
@@ -230,7 +238,8 @@ impl<'a> Value<'a> for Contact<'a> {
         }
         let (address, end) = NameAddr::take(text, at)?;
         let mut contact = ContactAddress { address, q: None, expires: None, reg_id: None };
-        for p in address.params() {
+        let params = address.params();
+        for p in params {
             let value = p.unquoted().unwrap_or_default();
             if p.name.eq_ignore_ascii_case(b"q") {
                 contact.q = Some(qvalue(value).ok_or(ValueError::new(ValueFault::Number, start))?);

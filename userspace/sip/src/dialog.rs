@@ -189,7 +189,7 @@ impl<'a> SubscriptionState<'a> {
 /// Parameters from `at` to the end of the text.
 pub(crate) fn trailing(text: &[u8], at: usize) -> Result<Params<'_>, ValueError> {
     let text = Text::alone(text);
-    let (params, end) = param::take(text, at, |_| Ok(()))?;
+    let (params, end) = param::take(text, at)?;
     if !text.is_over(end) {
         return Err(ValueError::new(ValueFault::Unexpected, end));
     }

@@ -278,10 +278,12 @@ impl Index {
     #[inline(always)]
     fn add(&mut self, count: usize, bytes: &[u8], line: usize, end: usize) -> Result<(), Fault> {
         let text = Text::alone(bytes);
-        let window = text.window(line);
-        let mut len = scan::colon(&window);
-        let mut known = HeaderName::recognise(&window, len);
-        let mut from = line + len + 1;
+        let (mut known, mut len, mut from) = (HeaderName::Other, 0, 0);
+        if let Some(window) = text.window(line) {
+            len = scan::colon(window);
+            known = HeaderName::recognise(window, len);
+            from = line + len + 1;
+        }
         if known == HeaderName::Other {
             (known, len, from) = unusual_name(bytes, line, end)?;
         }

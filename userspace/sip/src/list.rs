@@ -57,6 +57,7 @@ impl<'a, T: Value<'a>> Values<'a, T> {
         }
     }
 
+    #[inline(always)]
     fn step(&mut self) -> Result<Option<T>, ValueError> {
         let entries = self.message.index().entries();
         let (entry, at) = loop {
@@ -94,6 +95,7 @@ impl<'a, T: Value<'a>> Values<'a, T> {
 
 impl<'a, T: Value<'a>> Iterator for Values<'a, T> {
     type Item = Result<T, ValueError>;
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         if self.done {
             return None;

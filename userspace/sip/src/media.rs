@@ -44,7 +44,7 @@ impl<'a> Value<'a> for MediaType<'a> {
         if kind_end == from || text.byte(slash) != b'/' || sub_end == sub {
             return Err(ValueError::new(ValueFault::Unexpected, from));
         }
-        let (params, end) = param::take(text, sub_end, |_| Ok(()))?;
+        let (params, end) = param::take(text, sub_end)?;
         Ok((MediaType { kind: text.slice(from, kind_end), subtype: text.slice(sub, sub_end), params }, end))
     }
 }

@@ -10,6 +10,7 @@ use crate::name::HeaderName;
 use crate::number::{self, CSeq};
 use crate::start::{METHODS, Method, RequestLine, StartLine, StatusLine};
 use crate::text::Text;
+use crate::uri::Uri;
 use crate::via::Via;
 
 /// A request or response where it lies: two references, cheap to copy. Header values are read on demand.
@@ -96,6 +97,7 @@ impl<'a> Message<'a> {
     }
 
     /// The start line.
+    #[inline(always)]
     #[must_use]
     pub fn start(&self) -> StartLine<'a> {
         match self.request() {
@@ -105,10 +107,24 @@ impl<'a> Message<'a> {
     }
 
     /// The request line; `None` for a response.
+    #[inline(always)]
     #[must_use]
     pub fn request(&self) -> Option<RequestLine<'a>> {
         let method = self.method()?;
         Some(RequestLine { method, uri: self.slice(self.uri_range()) })
+    }
+
+    /// The Request-URI, parsed.
+    ///
+    /// # Errors
+    /// See [`Uri::parse`]; [`ValueFault::Missing`] for a response.
+    #[inline(always)]
+    pub fn request_uri(&self) -> Result<Uri<'a>, ValueError> {
+        if !self.is_request() {
+            return Err(ValueError::new(ValueFault::Missing, self.extent().start));
+        }
+        let range = self.uri_range();
+        Uri::read(Text::new(self.bytes, range.end), range.start)
     }
 
     /// The status line; `None` for a request.
@@ -119,7 +135,7 @@ impl<'a> Message<'a> {
     }
 
     /// The request's method; `None` for a response.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn method(&self) -> Option<Method<'a>> {
         let spans = &self.index.spans;
@@ -200,7 +216,7 @@ impl<'a> Message<'a> {
     ///
     /// # Errors
     /// [`ValueFault::Duplicate`] when it is there more than once.
-    #[inline]
+    #[inline(always)]
     pub fn single(&self, name: HeaderName) -> Result<Option<&'a [u8]>, ValueError> {
         Ok(self.only(name)?.map(|entry| self.value(entry)))
     }
@@ -215,7 +231,7 @@ impl<'a> Message<'a> {
     ///
     /// # Errors
     /// [`ValueFault::Missing`], or what is wrong with it.
-    #[inline]
+    #[inline(always)]
     pub fn top_via(&self) -> Result<Via<'a>, ValueError> {
         let entry = self.entry(HeaderName::Via).ok_or(self.missing(HeaderName::Via))?;
         let text = self.text(entry);
@@ -236,6 +252,7 @@ impl<'a> Message<'a> {
     ///
     /// # Errors
     /// [`ValueFault::Missing`], or what is wrong with it.
+    #[inline(always)]
     pub fn from(&self) -> Result<NameAddr<'a>, ValueError> {
         self.address(HeaderName::From)?.ok_or(self.missing(HeaderName::From))
     }
@@ -244,6 +261,7 @@ impl<'a> Message<'a> {
     ///
     /// # Errors
     /// [`ValueFault::Missing`], or what is wrong with it.
+    #[inline(always)]
     pub fn to(&self) -> Result<NameAddr<'a>, ValueError> {
         self.address(HeaderName::To)?.ok_or(self.missing(HeaderName::To))
     }
@@ -252,7 +270,7 @@ impl<'a> Message<'a> {
     ///
     /// # Errors
     /// More than one, or what is wrong with it.
-    #[inline]
+    #[inline(always)]
     pub fn address(&self, name: HeaderName) -> Result<Option<NameAddr<'a>>, ValueError> {
         self.read_text(name, list::single)
     }
@@ -261,6 +279,7 @@ impl<'a> Message<'a> {
     ///
     /// # Errors
     /// [`ValueFault::Missing`], a byte outside `word`, or over its limit.
+    #[inline(always)]
     pub fn call_id(&self) -> Result<&'a [u8], ValueError> {
         self.read_text(HeaderName::CallId, number::call_id)?.ok_or(self.missing(HeaderName::CallId))
     }
@@ -269,6 +288,7 @@ impl<'a> Message<'a> {
     ///
     /// # Errors
     /// [`ValueFault::Missing`], or what is wrong with it.
+    #[inline(always)]
     pub fn cseq(&self) -> Result<CSeq<'a>, ValueError> {
         self.read_text(HeaderName::CSeq, CSeq::read)?.ok_or(self.missing(HeaderName::CSeq))
     }
@@ -277,6 +297,7 @@ impl<'a> Message<'a> {
     ///
     /// # Errors
     /// Not such a number.
+    #[inline(always)]
     pub fn max_forwards(&self) -> Result<Option<u32>, ValueError> {
         self.read_text(HeaderName::MaxForwards, number::max_forwards)
     }
@@ -285,6 +306,7 @@ impl<'a> Message<'a> {
     ///
     /// # Errors
     /// Not a number; only after [`salvage`](Self::salvage).
+    #[inline(always)]
     pub fn content_length(&self) -> Result<Option<u32>, ValueError> {
         self.read_text(HeaderName::ContentLength, number::whole)
     }

@@ -1,5 +1,6 @@
 //! Header parameters: `*( SEMI generic-param )` of RFC 3261 section 25.1.
 
+use crate::class;
 use crate::error::{ValueError, ValueFault};
 use crate::limit;
 use crate::scan;
@@ -36,7 +37,7 @@ impl<'a> Params<'a> {
     /// Whatever the grammar does not allow, with its offset.
     pub fn parse(text: &'a [u8]) -> Result<Params<'a>, ValueError> {
         let text = Text::alone(text);
-        let (params, end) = take(text, 0, |_| Ok(()))?;
+        let (params, end) = take(text, 0)?;
         if !text.is_over(end) {
             return Err(ValueError::new(ValueFault::Unexpected, end));
         }
@@ -199,13 +200,14 @@ fn name(text: Text<'_>, from: usize) -> (Key, usize) {
     const fn word(name: &[u8; 8]) -> u64 {
         u64::from_le_bytes(*name)
     }
-    let lower = u128::from_le_bytes(text.window(from)) as u64 | word(b"        ");
+    let Some(window) = text.window(from) else { return unusual_name(text.value(), from) };
+    let lower = u128::from_le_bytes(*window) as u64 | word(b"        ");
     let (key, len) = if lower << 8 == word(b"branch= ") << 8 {
         (Key::Branch, 6)
-    } else if lower << 16 == word(b"rport;  ") << 16 || lower << 16 == word(b"rport=  ") << 16 {
-        (Key::Rport, 5)
     } else if lower << 32 == word(b"tag=    ") << 32 {
         (Key::Tag, 3)
+    } else if lower << 24 == word(b"rport   ") << 24 && !class::is(text.byte(from + 5), class::TOKEN) {
+        (Key::Rport, 5)
     } else {
         return unusual_name(text.value(), from);
     };
@@ -257,25 +259,40 @@ fn one(text: Text<'_>, at: usize) -> Result<Option<Found>, ValueError> {
     Ok(Some(Found { key, name: (from, to), value: Some((value, end)) }))
 }
 
-/// Reads all parameters from `at` on, up to a byte that is not `;` (a comma, or the end). `each` sees every one and may
-/// refuse it.
-#[inline(always)]
-pub(crate) fn take<'a>(
-    text: Text<'a>,
-    at: usize,
-    mut each: impl FnMut(Found) -> Result<(), ValueError>,
-) -> Result<(Params<'a>, usize), ValueError> {
-    let mut end = at;
-    let mut count = 0;
-    while let Some(found) = one(text, end)? {
-        count += 1;
-        if count > limit::PARAMETERS {
-            return Err(ValueError::new(ValueFault::TooMany, end));
-        }
-        each(found)?;
-        end = found.end();
+/// The parameters from `at` on, one after the other, up to a byte that is not `;`: a comma, or the end.
+#[derive(Clone, Copy)]
+pub(crate) struct Run {
+    /// Where the next one begins; after the last one, where they end.
+    pub(crate) at: usize,
+    count: usize,
+}
+
+impl Run {
+    #[inline(always)]
+    pub(crate) fn new(at: usize) -> Run {
+        Run { at, count: 0 }
     }
-    Ok((Params { raw: text.slice(at, end) }, end))
+
+    /// The next parameter.
+    #[inline(always)]
+    pub(crate) fn next(&mut self, text: Text<'_>) -> Result<Option<Found>, ValueError> {
+        match one(text, self.at) {
+            Ok(Some(found)) if self.count < limit::PARAMETERS => {
+                self.count += 1;
+                self.at = found.end();
+                Ok(Some(found))
+            }
+            Ok(Some(_)) => Err(ValueError::new(ValueFault::TooMany, self.at)),
+            other => other,
+        }
+    }
+}
+
+/// Checks all parameters from `at` on; also where they end.
+pub(crate) fn take(text: Text<'_>, at: usize) -> Result<(Params<'_>, usize), ValueError> {
+    let mut run = Run::new(at);
+    while run.next(text)?.is_some() {}
+    Ok((Params { raw: text.slice(at, run.at) }, run.at))
 }
 
 /// Text between quotes, or the text as it is.

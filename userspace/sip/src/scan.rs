@@ -6,6 +6,7 @@
 
 use wide::u8x16;
 
+use crate::class;
 use crate::text::Text;
 
 /// Bytes looked at in one step: one bit each in a [`Masks`] word.
@@ -76,54 +77,64 @@ fn first(mask: u8x16) -> usize {
     (mask.to_bitmask() | 1 << 16).trailing_zeros() as usize
 }
 
-/// Defines `fn name(text, at)`: where the run that begins at `at` ends, which is the first byte from there on that
-/// `outside` finds, or the end.
+/// Defines `fn name(text, at)`: where the run of bytes in a class that begins at `at` ends, which is the first byte from
+/// there on that `outside` finds, or the end. With `or b'%'`, an escape ends it too.
 macro_rules! run {
-    ($(#[$doc:meta])* $name:ident = |$bytes:ident| $outside:expr) => {
+    ($(#[$doc:meta])* $name:ident = $class:ident $(or $also:literal)?, |$bytes:ident| $outside:expr) => {
         $(#[$doc])*
         #[inline(always)]
         pub(crate) fn $name(text: Text<'_>, at: usize) -> usize {
             let mut at = at;
-            loop {
-                let $bytes = u8x16::new(text.window(at));
+            while let Some(window) = text.window(at) {
+                let $bytes = u8x16::new(*window);
                 let found = first($outside);
                 at += found;
                 if found < 16 || at >= text.end() {
                     return at.min(text.end());
                 }
             }
+            // The last bytes of the datagram.
+            let also: &[u8] = &[$($also)?];
+            slow_run_end(text.value(), at, class::$class, also.first().copied())
         }
     };
 }
 
+#[inline(never)]
+fn slow_run_end(value: &[u8], at: usize, mask: u16, also: Option<u8>) -> usize {
+    let end = class::run_end(value, at, mask);
+    let run = value.get(at..end).unwrap_or_default();
+    also.and_then(|byte| memchr::memchr(byte, run)).map_or(end, |i| at + i)
+}
+
 run! {
-    /// End of a run of [`class::VALUE`](crate::class::VALUE).
-    value_end = |b| {
+    /// End of a run of [`class::VALUE`].
+    value_end = VALUE, |b| {
         not_visible(b) | eq(b, b';') | eq(b, b',') | eq(b, b'"') | eq(b, b'<') | eq(b, b'>') | eq(b, b'\\')
     }
 }
 
 run! {
-    /// End of a run of [`class::ADDRESS`](crate::class::ADDRESS).
-    address_end = |b| not_visible(b) | eq(b, b'"') | eq(b, b'<') | eq(b, b'>')
+    /// End of a run of [`class::ADDRESS`].
+    address_end = ADDRESS, |b| not_visible(b) | eq(b, b'"') | eq(b, b'<') | eq(b, b'>')
 }
 
 run! {
-    /// End of a run of [`class::VISIBLE`](crate::class::VISIBLE).
-    visible_end = |b| not_visible(b)
+    /// End of a run of [`class::VISIBLE`].
+    visible_end = VISIBLE, |b| not_visible(b)
 }
 
 run! {
-    /// End of a run of [`class::CALL_ID`](crate::class::CALL_ID).
-    call_id_end = |b| {
+    /// End of a run of [`class::CALL_ID`].
+    call_id_end = CALL_ID, |b| {
         not_visible(b) | eq(b, b'#') | eq(b, b'$') | eq(b, b'&') | eq(b, b',') | eq(b, b';') | eq(b, b'=')
             | eq(b, b'^') | eq(b, b'|')
     }
 }
 
 run! {
-    /// End of a run of [`class::TOKEN`](crate::class::TOKEN).
-    token_end = |b| {
+    /// End of a run of [`class::TOKEN`].
+    token_end = TOKEN, |b| {
         let marks = eq(b, b'!') | eq(b, b'%') | eq(b, b'\'') | between(b, b'*', b'+') | between(b, b'-', b'.')
             | between(b, b'_', b'`') | eq(b, b'~');
         !(letters_and_digits(b) | marks)
@@ -131,21 +142,21 @@ run! {
 }
 
 run! {
-    /// End of a run of [`class::HOSTNAME`](crate::class::HOSTNAME).
-    hostname_end = |b| !(letters_and_digits(b) | between(b, b'-', b'.') | eq(b, b'_'))
+    /// End of a run of [`class::HOSTNAME`].
+    hostname_end = HOSTNAME, |b| !(letters_and_digits(b) | between(b, b'-', b'.') | eq(b, b'_'))
 }
 
 run! {
-    /// End of a run of [`class::USER`](crate::class::USER), or its first `%`.
-    user_end = |b| {
+    /// End of a run of [`class::USER`], or its first `%`.
+    user_end = USER or b'%', |b| {
         not_visible(b) | between(b, b'"', b'#') | eq(b, b'%') | eq(b, b':') | eq(b, b'<') | eq(b, b'>') | eq(b, b'@')
             | between(b, b'[', b'^') | eq(b, b'`') | between(b, b'{', b'}')
     }
 }
 
 run! {
-    /// End of a run of [`class::URI_PARAM`](crate::class::URI_PARAM), or its first `%`.
-    uri_param_end = |b| {
+    /// End of a run of [`class::URI_PARAM`], or its first `%`.
+    uri_param_end = URI_PARAM or b'%', |b| {
         let marks = eq(b, b'!') | eq(b, b'$') | between(b, b'&', b'+') | between(b, b'-', b'/') | eq(b, b':')
             | eq(b, b'[') | eq(b, b']') | eq(b, b'_') | eq(b, b'~');
         !(letters_and_digits(b) | marks)
@@ -154,16 +165,16 @@ run! {
 
 run! {
     /// First `"` or `\` from `at` on, or the end.
-    quote = |b| eq(b, b'"') | eq(b, b'\\')
+    quote = UNQUOTE, |b| eq(b, b'"') | eq(b, b'\\')
 }
 
 /// A decimal number of up to eight digits at the front of a window, and how many digits there are: 0 to 8, or more
 /// when the number is not to be trusted. Digits count up to `len`.
 #[inline(always)]
-fn short_number(window: [u8; 16], len: usize) -> (u32, usize) {
-    let digits = first(!between(u8x16::new(window), b'0', b'9')).min(len);
+fn short_number(window: &[u8; 16], len: usize) -> (u32, usize) {
+    let digits = first(!between(u8x16::new(*window), b'0', b'9')).min(len);
     // The last digit into the top byte; below the first one zeros, which are zeros of the number too.
-    let word = (u128::from_le_bytes(window) as u64).unbounded_shl(64 - 8 * digits.min(8) as u32)
+    let word = (u128::from_le_bytes(*window) as u64).unbounded_shl(64 - 8 * digits.min(8) as u32)
         & 0x0f0f_0f0f_0f0f_0f0f;
     // Pairs, then fours, then all eight: each step is one multiplication.
     let pairs = word.wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff_00ff_00ff;
@@ -176,7 +187,8 @@ fn short_number(window: [u8; 16], len: usize) -> (u32, usize) {
 /// zeros are legal, any number of them.
 #[inline(always)]
 pub(crate) fn number(text: Text<'_>, at: usize) -> Option<(u32, usize)> {
-    let (number, digits) = short_number(text.window(at), text.end().saturating_sub(at));
+    let Some(window) = text.window(at) else { return long_number(text.value(), at) };
+    let (number, digits) = short_number(window, text.end().saturating_sub(at));
     match digits {
         0 => None,
         1..=8 => Some((number, at + digits)),
@@ -215,8 +227,8 @@ pub(crate) enum HostKind {
 /// Plain numbers, so that they stay in registers.
 #[inline(always)]
 pub(crate) fn short_host(text: Text<'_>, at: usize) -> (HostKind, usize, u32) {
-    let window = text.window(at);
-    let bytes = u8x16::new(window);
+    let Some(window) = text.window(at) else { return last_host(text.value(), at) };
+    let bytes = u8x16::new(*window);
     let digits = between(bytes, b'0', b'9');
     let letters = between(bytes | u8x16::splat(0x20), b'a', b'z');
     let host = digits | letters | between(bytes, b'-', b'.') | eq(bytes, b'_');
@@ -231,31 +243,46 @@ pub(crate) fn short_host(text: Text<'_>, at: usize) -> (HostKind, usize, u32) {
         let empty_label = dots & (dots << 1 | 1) != 0;
         return (if empty_label { HostKind::Neither } else { HostKind::Name }, len, 0);
     }
-    let (sound, address) = short_v4(window, dots, len as u32);
+    let (sound, address) = short_v4(text, at, dots, len);
     (if sound { HostKind::V4 } else { HostKind::Neither }, len, address)
 }
 
-/// Digits and dots, `len` of them, with the dots where `dots` says: are they `1*3DIGIT` four times, each up to 255?
+/// As [`short_host`], for the last bytes of the datagram.
+#[inline(never)]
+fn last_host(value: &[u8], at: usize) -> (HostKind, usize, u32) {
+    let mut room = [0; 32];
+    let rest = value.get(at..).unwrap_or_default();
+    let Some(place) = room.get_mut(..rest.len()) else { return (HostKind::Long, 0, 0) };
+    place.copy_from_slice(rest);
+    short_host(Text::new(&room, rest.len()), 0)
+}
+
+/// `len` digits and dots at `at`, with the dots where `dots` says: are they `1*3DIGIT` four times, each up to 255?
 #[inline(always)]
-fn short_v4(window: [u8; 16], dots: u32, len: u32) -> (bool, u32) {
-    let window = u128::from_le_bytes(window);
+fn short_v4(text: Text<'_>, at: usize, dots: u32, len: usize) -> (bool, u32) {
     let second = dots & dots.wrapping_sub(1);
     let third = second & second.wrapping_sub(1);
     let three = third != 0 && third & third.wrapping_sub(1) == 0;
-    // An octet with its last digit moved into the third byte: above the number there is nothing.
-    let octet = |from: u32, end: u32| {
-        let digits = end.wrapping_sub(from);
-        let number =
-            ((window >> (8 * (from & 15))) as u32) << (24u32.wrapping_sub(digits.wrapping_mul(8)) & 31);
-        let value = (number & 15) * 100 + (number >> 8 & 15) * 10 + (number >> 16 & 15);
-        (value, digits.wrapping_sub(1) < 3 && value < 256)
-    };
-    let ends = (dots.trailing_zeros(), second.trailing_zeros(), third.trailing_zeros());
-    let (a, a_sound) = octet(0, ends.0);
-    let (b, b_sound) = octet(ends.0.wrapping_add(1), ends.1);
-    let (c, c_sound) = octet(ends.1.wrapping_add(1), ends.2);
-    let (d, d_sound) = octet(ends.2.wrapping_add(1), len);
+    let first = dots.trailing_zeros() as usize;
+    let second = second.trailing_zeros() as usize;
+    let third = third.trailing_zeros() as usize;
+    let (a, a_sound) = octet(text, at, first);
+    let (b, b_sound) = octet(text, at + first + 1, second.wrapping_sub(first + 1));
+    let (c, c_sound) = octet(text, at + second + 1, third.wrapping_sub(second + 1));
+    let (d, d_sound) = octet(text, at + third + 1, len.wrapping_sub(third + 1));
     (three & a_sound & b_sound & c_sound & d_sound, a << 24 | b << 16 | c << 8 | d)
+}
+
+/// The number of so many digits at `at`; is it one to three digits and up to 255?
+#[inline(always)]
+fn octet(text: Text<'_>, at: usize, digits: usize) -> (u32, bool) {
+    // Hundreds, tens and ones from the lowest byte up: four bytes are loaded, and the last digit is moved to the third.
+    let shift = 24u32.wrapping_sub((digits as u32).wrapping_mul(8)) & 31;
+    let number = (text.word(at).unwrap_or_default() << shift) & 0x000f_0f0f;
+    // One multiplication adds up what they stand for, in the third byte; a number over 255 is one whose digits, compared
+    // from the left, come after 2, 5, 5.
+    let value = number.wrapping_mul(100 << 16 | 10 << 8 | 1) >> 16 & 0xff;
+    (value, (digits.wrapping_sub(1) < 3) & (number.swap_bytes() <= 0x0205_0500))
 }
 
 #[cfg(test)]

@@ -131,7 +131,7 @@ impl<'a> Value<'a> for Reason<'a> {
         if to == from {
             return Err(ValueError::new(ValueFault::Unexpected, from));
         }
-        let (params, end) = param::take(text, to, |_| Ok(()))?;
+        let (params, end) = param::take(text, to)?;
         let cause = match params.value(b"cause") {
             None => None,
             Some(v) => Some(class::decimal(v).ok_or(ValueError::new(ValueFault::Number, from))?),

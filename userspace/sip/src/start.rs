@@ -233,7 +233,7 @@ pub(crate) fn usual(bytes: &[u8], start: usize) -> Option<(Spans, usize)> {
         u64::from_le_bytes(*text)
     }
     let text = Text::alone(bytes);
-    let head = u128::from_le_bytes(text.window(start));
+    let head = u128::from_le_bytes(*text.window(start)?);
     let low = head as u64;
     let (known, len) = if low << 8 == word(b"INVITE  ") << 8 {
         (0, 6)
@@ -253,7 +253,7 @@ pub(crate) fn usual(bytes: &[u8], start: usize) -> Option<(Spans, usize)> {
     let from = start + len + 1;
     let to = scan::visible_end(text, from);
     const TAIL: u128 = u128::from_le_bytes(*b" SIP/2.0\r\n      ");
-    if u128::from_le_bytes(text.window(to)) << 48 != TAIL << 48
+    if u128::from_le_bytes(*text.window(to)?) << 48 != TAIL << 48
         || to == from
         || to - from > limit::REQUEST_URI
     {

@@ -74,7 +74,7 @@ impl<'a> Uri<'a> {
             return Err(ValueError::new(ValueFault::TooLong, start + limit::REQUEST_URI));
         }
         const SIP: u32 = u32::from_le_bytes(*b"sip:");
-        if u128::from_le_bytes(text.window(start)) as u32 | 0x0020_2020 == SIP && whole.len() >= 4 {
+        if text.word(start).is_some_and(|head| head | 0x0020_2020 == SIP) && whole.len() >= 4 {
             Self::sip(text, start, Kind::Sip, start + 4)
         } else {
             Self::other(text.value(), start)
@@ -226,31 +226,31 @@ impl<'a> Uri<'a> {
         // Whatever runs up to an `@` is the user: host, parameters and headers cannot hold one unescaped.
         let user_end = user_end(text, from)?;
         let (mut user, mut password, mut host_at) = (Piece::NONE, Piece::NONE, from);
-        match text.byte(user_end) {
-            b'@' => {
-                user = Piece::new((from, user_end), start);
-                host_at = user_end + 1;
-            }
-            b':' => {
-                if let Some(end) = password_end(text.value(), user_end + 1)? {
-                    user = Piece::new((from, user_end), start);
-                    password = Piece::new((user_end + 1, end), start);
-                    host_at = end + 1;
-                }
-            }
-            _ => {}
+        if text.byte(user_end) == b'@' {
+            user = Piece::new((from, user_end), start);
+            host_at = user_end + 1;
+        }
+        let mut host_port = host_port(text, start, host_at);
+        // A colon may also stand before a password, which ends in `@`.
+        if text.byte(user_end) == b':'
+            && !host_port.is_ok_and(|(_, _, end)| matches!(text.byte(end), 0 | b';' | b'?'))
+            && let Some(end) = password_end(text.value(), user_end + 1)?
+        {
+            user = Piece::new((from, user_end), start);
+            password = Piece::new((user_end + 1, end), start);
+            host_at = end + 1;
+            host_port = self::host_port(text, start, host_at);
         }
         if user_end == from && host_at > from {
             return Err(ValueError::new(ValueFault::Unexpected, from));
         }
-        let (host, host_end) = host::take(text, start, host_at)?;
-        let (port, end) = match text.byte(host_end) {
-            b':' => host::port(text, host_end + 1)?,
-            _ => (0, host_end),
-        };
+        let (host, port, end) = host_port?;
         let (mut params, mut headers) = (Piece::NONE, Piece::NONE);
         if end < text.end() {
-            let params_end = tail(text.value(), end)?;
+            // Nothing but `;lr` is what most Routes have.
+            const LOOSE: u32 = u32::from_le_bytes(*b";lr\0");
+            let loose = end + 3 == text.end() && text.word(end).is_some_and(|word| word << 8 == LOOSE << 8);
+            let params_end = if loose { end + 3 } else { tail(text.reach(0), text.end(), end)? };
             params = Piece::new((end, params_end), start);
             if params_end < text.end() {
                 headers = Piece::new((params_end + 1, text.end()), start);
@@ -290,10 +290,21 @@ impl<'a> Uri<'a> {
     }
 }
 
+/// `hostport` at `at`: host, port (0: none), and where they end.
+#[inline(always)]
+fn host_port(text: Text<'_>, start: usize, at: usize) -> Result<(host::Place, u16, usize), ValueError> {
+    let (host, end) = host::take(text, start, at)?;
+    if text.byte(end) != b':' {
+        return Ok((host, 0, end));
+    }
+    let (port, end) = host::port(text, end + 1)?;
+    Ok((host, port, end))
+}
+
 /// Checks parameters and headers, from `at` to the end; returns where the parameters end.
 #[inline(never)]
-fn tail(value: &[u8], at: usize) -> Result<usize, ValueError> {
-    let text = Text::alone(value);
+fn tail(datagram: &[u8], end: usize, at: usize) -> Result<usize, ValueError> {
+    let text = Text::new(datagram, end);
     let end = take_params(text, at)?;
     match text.byte(end) {
         b'?' => check_headers(text, end + 1).map(|()| end),

@@ -7,7 +7,7 @@ use crate::error::{ValueError, ValueFault};
 use crate::host::{self, Host};
 use crate::limit;
 use crate::list::Value;
-use crate::param::{self, Key, Params, Piece, Span};
+use crate::param::{Key, Params, Piece, Run, Span};
 use crate::scan;
 use crate::text::Text;
 
@@ -171,7 +171,7 @@ impl<'a> Value<'a> for Via<'a> {
         let start = text.skip_lws(at);
         // What nearly every Via begins with is one compare of 16 bytes, of which 12 count.
         const USUAL: u128 = u128::from_le_bytes(*b"SIP/2.0/UDP \0\0\0\0");
-        let head = u128::from_le_bytes(text.window(start));
+        let head = text.window(start).map_or(0, |head| u128::from_le_bytes(*head));
         let (transport, host_at) = if head << 32 == USUAL << 32 {
             (Piece::NONE, text.skip_lws(start + 12))
         } else {
@@ -187,7 +187,8 @@ impl<'a> Value<'a> for Via<'a> {
         let params = end;
         let (mut branch, mut received, mut rport) = (Piece::NONE, Piece::NONE, Piece::NONE);
         let mut rport_value = 0;
-        let (_, end) = param::take(text, end, |found| {
+        let mut run = Run::new(end);
+        while let Some(found) = run.next(text)? {
             let put = match found.key {
                 Key::Branch => {
                     let value = found.value()?;
@@ -217,8 +218,9 @@ impl<'a> Value<'a> for Via<'a> {
                 }
                 Key::Tag | Key::Other => Some(()),
             };
-            put.ok_or(ValueError::new(ValueFault::DuplicateParameter, found.name.0))
-        })?;
+            put.ok_or(ValueError::new(ValueFault::DuplicateParameter, found.name.0))?;
+        }
+        let end = run.at;
         if end > limit::MESSAGE {
             return Err(ValueError::new(ValueFault::TooLong, limit::MESSAGE));
         }

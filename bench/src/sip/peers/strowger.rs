@@ -23,7 +23,7 @@ impl Parser for Strowger {
         match message.start() {
             StartLine::Request(line) => {
                 sink.text(Field::Method, line.method.as_bytes());
-                uri(&Uri::parse(line.uri).map_err(Refusal::of)?, URI, sink);
+                uri(&message.request_uri().map_err(Refusal::of)?, URI, sink);
                 via(&message.top_via().map_err(Refusal::of)?, VIA, sink);
                 if let Some(number) = message.max_forwards().map_err(Refusal::of)? {
                     sink.number(Field::MaxForwards, u64::from(number));
