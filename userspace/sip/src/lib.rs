@@ -1,4 +1,7 @@
 //! SIP messages over borrowed bytes: RFC 3261 and the extensions in use.
+//!
+//! The engine and the benchmarks call it with one datagram at a time. It reads and edits the message where it lies,
+//! allocates nothing, and touches neither sockets nor clocks.
 #![forbid(unsafe_code)]
 
 mod address;
