@@ -27,7 +27,7 @@ pub mod limit {
     pub const EXPIRY_BATCH: usize = 256;
     /// Seconds a user without any binding stays known, so that calls get 480 and not 404.
     pub const KNOWN: u64 = 600;
-    /// Seconds in the Retry-After of a 503 when the table is full. Bindings run out all the time; longer would
+    /// Seconds in the Retry-After of a 503 when a table is full. Bindings run out all the time; longer would
     /// leave room unused, shorter would bring the same phones back at once.
     pub const RETRY_AFTER: u32 = 60;
     /// Octets of the server name.

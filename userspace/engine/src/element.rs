@@ -1,18 +1,22 @@
 //! The decisions of the engine, apart from the storage that a message borrows while it is decided on.
 //!
-//! Called by [`Engine`](crate::Engine) with a parsed message. Every path ends in a plan to apply and a [`Step`], or
-//! in a [`Reason`] to drop.
+//! Called by [`Engine`](crate::Engine) with a parsed message. Every path ends in a plan to apply and a [`Step`], in
+//! nothing more to do with this message, or in a [`Reason`] to drop.
+//!
+//! The way of a request, one function each: `retransmission` (a transaction knows it), `admission` (is there room for
+//! it), `carry_out` validates, `digest` (who sends it), `routing` (which way), `targets` (where to), and `begun` tells
+//! those who watch. The way of a response: `response` verifies the branch, `answered` tells those who watch.
 
 use core::net::SocketAddr;
 use std::sync::Arc;
 
-use strowger_sip::{EditPlan, HeaderName, Message, Method};
+use strowger_sip::{Buffer, EditPlan, HeaderName, Message, Method};
 
 use crate::answer::{Answer, REPLY_GROWTH};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, limit};
 use crate::counters::{Counters, Event};
 use crate::date::WallClock;
-use crate::engine::{Flow, Reason};
+use crate::engine::{Flow, Level, Occupancy, Reason};
 use crate::keys::Keys;
 use crate::location::{Expiry, Found, Location};
 use crate::proxy::{self, Destination, Forward};
@@ -62,6 +66,16 @@ pub(crate) struct Element {
     pub(crate) counters: Counters,
     pub(crate) expiry: Expiry,
     pub(crate) clock: Option<WallClock>,
+    /// Set by [`Element::drain`].
+    draining: bool,
+}
+
+/// Which way a request goes, as `routing` says.
+enum Action {
+    /// To where its user is registered, in the domain with this index.
+    Location(u16),
+    /// By its own URI or Route.
+    Elsewhere,
 }
 
 impl Element {
@@ -80,6 +94,7 @@ impl Element {
             counters: Counters::new(),
             expiry: Expiry::new(),
             clock: None,
+            draining: false,
         })
     }
 
@@ -105,7 +120,41 @@ impl Element {
         self.counters.add(Event::BindingExpired, expired as u64);
     }
 
-    pub(crate) fn response(&mut self, message: &Message<'_>, plan: &mut EditPlan) -> Result<Step, Reason> {
+    pub(crate) fn transmit(&mut self, _now: Time, _buffer: &mut Buffer<'_>) -> Option<Flow> {
+        None
+    }
+
+    pub(crate) fn has_transmit(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn occupancy(&self) -> Occupancy {
+        let none = Level::default();
+        Occupancy {
+            transactions: none,
+            branches: none,
+            kept: none,
+            dialogs: none,
+            timers: none,
+            outbox: none,
+        }
+    }
+
+    pub(crate) fn drain(&mut self, _now: Time) {
+        self.draining = true;
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.has_transmit()
+    }
+
+    /// `Ok(None)`: a transaction took it, and nothing of it goes on.
+    pub(crate) fn response(
+        &mut self,
+        origin: &Origin,
+        message: &Message<'_>,
+        plan: &mut EditPlan,
+    ) -> Result<Option<Step>, Reason> {
         let code = message.status().map_or(0, |line| line.code);
         self.counters.count(match code / 100 {
             1 => Event::Response1xx,
@@ -116,11 +165,14 @@ impl Element {
             _ => Event::Response6xx,
         });
         let (local, remote) = response::forward(message, &self.site, &self.keys, plan)?;
+        self.gateway_answered(origin.now, code);
+        self.answered(origin, message);
         let answers = code / 100 == 2 && message.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
         let events = [Some(Event::ResponseForwarded), answers.then_some(Event::CallAnswered)];
-        Ok(Step { local, remote, request: false, events })
+        Ok(Some(Step { local, remote, request: false, events }))
     }
 
+    /// `Ok(None)`: a transaction took it, and nothing of it goes on.
     pub(crate) fn request(
         &mut self,
         origin: &Origin,
@@ -128,7 +180,7 @@ impl Element {
         method: Method<'_>,
         plan: &mut EditPlan,
         answer: &mut Answer,
-    ) -> Result<Step, Reason> {
+    ) -> Result<Option<Step>, Reason> {
         self.counters.count(match method {
             Method::Invite => Event::RequestInvite,
             Method::Ack => Event::RequestAck,
@@ -141,8 +193,11 @@ impl Element {
         answer.clear();
         let arrival = (origin.listen, origin.remote);
         let done = match Request::read(message, method, &self.site, &self.keys, arrival) {
+            Ok(request) if self.retransmission(origin, &request) => return Ok(None),
             Ok(request) if request.acknowledges_us(&self.keys) => return Err(Reason::Ack),
-            Ok(request) => self.carry_out(origin, &request, plan, answer),
+            Ok(request) => {
+                self.admission(origin, &request).and_then(|()| self.carry_out(origin, &request, plan, answer))
+            }
             Err(refusal) => Err(refusal),
         };
         match done {
@@ -152,7 +207,69 @@ impl Element {
             Ok(Done::Served) => self.reply(origin, &message, method, 200, plan, answer),
             Err(refusal) => self.refuse(origin, &message, &refusal, plan, answer),
         }
+        .map(Some)
     }
+
+    /// Whether a transaction knows this request and has done with it what is to be done.
+    fn retransmission(&mut self, _origin: &Origin, _request: &Request<'_>) -> bool {
+        false
+    }
+
+    /// Whether there is room for this request, now and for this source.
+    fn admission(&mut self, _origin: &Origin, request: &Request<'_>) -> Result<(), Refusal> {
+        let goes_on = request.in_our_dialog() || matches!(request.method, Method::Ack | Method::Cancel);
+        if self.draining && !goes_on {
+            return Err(Refusal::Draining(limit::RETRY_AFTER));
+        }
+        Ok(())
+    }
+
+    /// Whether whoever sends this request may: what is for us, and what asks us to relay.
+    fn digest(&mut self, _origin: &Origin, _request: &Request<'_>, _for_us: bool) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    /// Which way the request goes.
+    fn routing(&self, _request: &Request<'_>, destination: &Destination) -> Result<Action, Refusal> {
+        match destination {
+            Destination::Nobody => Err(Refusal::NotFound),
+            Destination::Us | Destination::Elsewhere => Ok(Action::Elsewhere),
+            Destination::User(domain) => Ok(Action::Location(*domain)),
+        }
+    }
+
+    /// Plans the forwarding to where the request goes.
+    fn targets(
+        &self,
+        origin: &Origin,
+        request: &Request<'_>,
+        action: &Action,
+        forward: &Forward<'_>,
+        plan: &mut EditPlan,
+    ) -> Result<(u8, SocketAddr), Refusal> {
+        match *action {
+            Action::Elsewhere => forward.plan(request, request.uri.as_bytes(), plan),
+            Action::Location(domain) => {
+                let user = request.uri.user().and_then(User::read).ok_or(Refusal::NotFound)?;
+                let aor = self.location.aor(domain, user.as_bytes());
+                self.location.find(aor, origin.now, |found| match found {
+                    Found::Unknown => Err(Refusal::NotFound),
+                    Found::Offline => Err(Refusal::Unavailable),
+                    Found::Unreachable => Err(Refusal::Unreachable),
+                    Found::Target(uri) => forward.plan(request, uri, plan),
+                })
+            }
+        }
+    }
+
+    /// Tells those who watch dialogs of a request that is sent on.
+    fn begun(&mut self, _origin: &Origin, _request: &Request<'_>) {}
+
+    /// Tells those who watch gateways of a response.
+    fn gateway_answered(&mut self, _now: Time, _code: u16) {}
+
+    /// Tells those who watch dialogs of a response that is sent on.
+    fn answered(&mut self, _origin: &Origin, _message: &Message<'_>) {}
 
     /// RFC 3261 sections 16.3 to 16.6; for what ends here, sections 8.2 and 10.3.
     fn carry_out(
@@ -176,30 +293,18 @@ impl Element {
         let last_hop = request.method == Method::Options && request.headers.max_forwards == Some(0);
         let for_us = (ours && !routed) || last_hop;
         let looped = proxy::validate(request, for_us, &self.site, &self.keys)?;
+        self.digest(origin, request, for_us)?;
         if for_us {
             return self.serve(origin, request, answer).map(|()| Done::Served);
         }
         if (routed || matches!(destination, Destination::Elsewhere)) && !request.in_our_dialog() {
             return Err(Refusal::Relay);
         }
+        let action = self.routing(request, &destination)?;
         let forward =
             Forward { site: &self.site, keys: &self.keys, record_route: self.config.record_route, looped };
-        let (local, remote) = match destination {
-            Destination::Nobody => return Err(Refusal::NotFound),
-            Destination::Us | Destination::Elsewhere => {
-                forward.plan(request, request.uri.as_bytes(), plan)?
-            }
-            Destination::User(domain) => {
-                let user = request.uri.user().and_then(User::read).ok_or(Refusal::NotFound)?;
-                let aor = self.location.aor(domain, user.as_bytes());
-                self.location.find(aor, origin.now, |found| match found {
-                    Found::Unknown => Err(Refusal::NotFound),
-                    Found::Offline => Err(Refusal::Unavailable),
-                    Found::Unreachable => Err(Refusal::Unreachable),
-                    Found::Target(uri) => forward.plan(request, uri, plan),
-                })?
-            }
-        };
+        let (local, remote) = self.targets(origin, request, &action, &forward, plan)?;
+        self.begun(origin, request);
         let event = match request.method {
             Method::Invite if request.headers.to.tag().is_none() => Some(Event::CallBegun),
             Method::Bye => Some(Event::CallEnded),

@@ -33,7 +33,10 @@ pub struct Flow {
 pub enum Verdict {
     /// The message that is now in the buffer leaves from `local` to `remote`.
     Send(Flow),
-    /// Nothing leaves; the buffer's contents mean nothing any more.
+    /// Nothing leaves from this buffer: the message was absorbed, kept, or is answered through [`Engine::transmit`].
+    /// The buffer's contents mean nothing any more.
+    Taken,
+    /// Nothing leaves, and the reason is counted; the buffer's contents mean nothing any more.
     Drop(Reason),
 }
 
@@ -84,6 +87,32 @@ impl Reason {
     }
 }
 
+/// How full the tables of an engine are: what is used, and what there is room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Server transactions.
+    pub transactions: Level,
+    /// Client transactions: a request that was forked has several.
+    pub branches: Level,
+    /// Octets of kept messages.
+    pub kept: Level,
+    /// Dialogs.
+    pub dialogs: Level,
+    /// Timers that run.
+    pub timers: Level,
+    /// Messages that wait for [`Engine::transmit`].
+    pub outbox: Level,
+}
+
+/// One table of [`Occupancy`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Level {
+    /// Entries in use.
+    pub used: usize,
+    /// Entries there is room for.
+    pub limit: usize,
+}
+
 /// The SIP element of one worker: registrar and stateless proxy.
 pub struct Engine {
     element: Element,
@@ -110,7 +139,8 @@ impl Engine {
     /// [`Verdict::Send`] it holds what is to be sent.
     pub fn handle(&mut self, now: Time, flow: Flow, message: &mut Buffer<'_>) -> Verdict {
         match self.decide(now, flow, message) {
-            Ok(flow) => Verdict::Send(flow),
+            Ok(Some(flow)) => Verdict::Send(flow),
+            Ok(None) => Verdict::Taken,
             Err(reason) => {
                 self.element.counters.count(reason.event());
                 Verdict::Drop(reason)
@@ -118,13 +148,13 @@ impl Engine {
         }
     }
 
-    fn decide(&mut self, now: Time, flow: Flow, message: &mut Buffer<'_>) -> Result<Flow, Reason> {
+    fn decide(&mut self, now: Time, flow: Flow, message: &mut Buffer<'_>) -> Result<Option<Flow>, Reason> {
         let Self { element, index, plan, answer } = self;
         let origin = element.origin(now, flow, message.capacity()).ok_or(Reason::Flow)?;
         let step = match Message::parse(message.message(), index) {
             Ok(parsed) => match parsed.method() {
                 Some(method) => element.request(&origin, parsed, method, plan, answer),
-                None => element.response(&parsed, plan),
+                None => element.response(&origin, &parsed, plan),
             },
             Err(error) if error.fault == Fault::Empty => Err(Reason::KeepAlive),
             Err(error) if error.response => Err(Reason::ResponseMalformed),
@@ -132,8 +162,10 @@ impl Engine {
             Err(error) => match Message::salvage(message.message(), index) {
                 Some(parsed) => element.refuse(&origin, &parsed, &Refusal::Unreadable(error), plan, answer),
                 None => Err(Reason::Unanswerable),
-            },
+            }
+            .map(Some),
         }?;
+        let Some(step) = step else { return Ok(None) };
         let step = match plan.apply(message) {
             Ok(()) => step,
             // The message is as it was: say that it is too large to be sent on.
@@ -145,7 +177,41 @@ impl Engine {
             }
             Err(_) => return Err(Reason::NoRoom),
         };
-        element.finish(&step).ok_or(Reason::Flow)
+        element.finish(&step).map(Some).ok_or(Reason::Flow)
+    }
+
+    /// The next message that leaves besides. `buffer` is empty memory: its range is empty and stands where a message
+    /// should begin. On `Some` it holds the message, which leaves from `local` to `remote`.
+    ///
+    /// Called after [`handle`](Self::handle) and [`on_timeout`](Self::on_timeout) until `None`. A caller without memory
+    /// may come later: nothing is lost but time. A message that the buffer has no room for waits for a larger one
+    /// (`None`, although [`has_transmit`](Self::has_transmit)); one of [`MESSAGE`](strowger_sip::limit::MESSAGE)
+    /// octets is always large enough.
+    pub fn transmit(&mut self, now: Time, buffer: &mut Buffer<'_>) -> Option<Flow> {
+        self.element.transmit(now, buffer)
+    }
+
+    /// Whether [`transmit`](Self::transmit) may have something.
+    #[must_use]
+    pub fn has_transmit(&self) -> bool {
+        self.element.has_transmit()
+    }
+
+    /// How full the tables are.
+    #[must_use]
+    pub fn occupancy(&self) -> Occupancy {
+        self.element.occupancy()
+    }
+
+    /// From now on requests that begin something get 503 with Retry-After; what is under way goes on.
+    pub fn drain(&mut self, now: Time) {
+        self.element.drain(now);
+    }
+
+    /// Whether nothing is under way: no request waits for its final response, nothing waits to be sent.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.element.is_idle()
     }
 
     /// When [`on_timeout`](Self::on_timeout) is to be called next; `None` while nothing is waiting.

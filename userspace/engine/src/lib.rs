@@ -1,7 +1,8 @@
 //! The SIP element of a node without sockets, clock or threads: registrar, location, stateless proxy.
 //!
 //! One law for the whole interface: [`Engine::handle`] takes a message and edits it where it lies, and says where it
-//! goes; [`Engine::timeout`] says when [`Engine::on_timeout`] is wanted; time is an argument. Workers have an engine
+//! goes; what leaves besides is drained with [`Engine::transmit`]; [`Engine::timeout`] says when
+//! [`Engine::on_timeout`] is wanted; time is an argument. Workers have an engine
 //! each and share one [`Location`]. So the behaviour of a whole node runs in a test, with virtual time, without root.
 //!
 //! The way of a request: `engine` parses, `request` reads what decides, `proxy` validates and finds the next hop,
@@ -56,6 +57,6 @@ mod time;
 
 pub use config::{Config, ConfigError, Registrar, limit};
 pub use counters::{Counters, Event};
-pub use engine::{Engine, Flow, Reason, Verdict};
+pub use engine::{Engine, Flow, Level, Occupancy, Reason, Verdict};
 pub use location::{Location, RegisteredContact, Registration};
 pub use time::Time;

@@ -59,6 +59,8 @@ pub(crate) enum Refusal {
     ContactLimit(u32),
     /// 503: the table is full; try again in so many seconds.
     TableFull(u32),
+    /// 503: the node is going down; try again in so many seconds.
+    Draining(u32),
     /// 513: no room to forward it.
     TooLarge,
 }
@@ -80,7 +82,7 @@ impl Refusal {
             Self::TooManyHops => 483,
             Self::OutOfOrder | Self::Unreachable => 500,
             Self::UnknownMethod => 501,
-            Self::ContactLimit(_) | Self::TableFull(_) => 503,
+            Self::ContactLimit(_) | Self::TableFull(_) | Self::Draining(_) => 503,
             Self::TooLarge => 513,
         }
     }
@@ -104,7 +106,7 @@ impl Refusal {
             Self::Method | Self::UnknownMethod => write!(lines, "Allow: {ALLOW}\r\n"),
             Self::Extension(name) => unsupported(request, *name, lines),
             Self::TooBrief(seconds) => write!(lines, "Min-Expires: {seconds}\r\n"),
-            Self::ContactLimit(seconds) | Self::TableFull(seconds) => {
+            Self::ContactLimit(seconds) | Self::TableFull(seconds) | Self::Draining(seconds) => {
                 write!(lines, "Retry-After: {seconds}\r\n")
             }
             _ => Ok(()),
@@ -152,6 +154,7 @@ impl fmt::Display for Refusal {
             Self::UnknownMethod => "Not Implemented",
             Self::ContactLimit(_) => "Too Many Contacts",
             Self::TableFull(_) => "Service Unavailable",
+            Self::Draining(_) => "Going Down",
             Self::TooLarge => "Message Too Large",
         })
     }

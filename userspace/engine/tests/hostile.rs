@@ -330,6 +330,7 @@ fn torture_messages() {
                         bytes.split(|b| *b == b'\r').next().unwrap_or_default().escape_ascii()
                     )
                 }
+                Out::Taken => "taken".to_owned(),
                 Out::Dropped(reason) => format!("{reason:?}"),
             }
         );

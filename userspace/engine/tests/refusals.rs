@@ -290,6 +290,7 @@ fn no_room_to_forward_is_said_and_no_room_at_all_is_counted() {
                 assert_eq!(Text::parse(buffer.message()).code(), 513);
                 "513"
             }
+            Verdict::Taken => "taken",
             Verdict::Drop(_) => "dropped",
         };
         if seen.last() != Some(&what) {
@@ -302,6 +303,23 @@ fn no_room_to_forward_is_said_and_no_room_at_all_is_counted() {
     let mut memory = tiny.to_vec();
     let mut buffer = strowger_sip::Buffer::new(&mut memory, 0..tiny.len()).unwrap();
     assert_eq!(pair.engine.handle(pair.now, flow, &mut buffer), Verdict::Drop(Reason::NoRoom));
+}
+
+#[test]
+fn a_draining_engine_begins_nothing_new() {
+    let mut pair = with_bob(config());
+    let at_bob = pair.pass(ALICE, &request("INVITE", "sip:bob@example.net")).to(BOB);
+    assert!(pair.engine.is_idle() || pair.engine.has_transmit());
+    pair.engine.drain(pair.now);
+    for text in [request("INVITE", "sip:bob@example.net").set("CSeq", "9 INVITE"), register("x", "")] {
+        let reply = pair.pass(ALICE, &text).to(ALICE);
+        assert_eq!((reply.code(), reply.get("Retry-After")), (503, "60"), "{}", text.start);
+    }
+    // What belongs to a dialog of ours still passes.
+    let bye = request("BYE", &format!("sip:bob@{BOB}"))
+        .set("To", "<sip:bob@example.net>;tag=b")
+        .add("Route", at_bob.get("Record-Route"));
+    assert_eq!(pair.pass(ALICE, &bye).to(BOB).method(), "BYE");
 }
 
 #[test]

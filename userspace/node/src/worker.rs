@@ -56,6 +56,8 @@ strowger_engine::counters! {
         DropChecksum = "drop_checksum",
         /// Messages the engine answered with nothing; its own counters say why.
         EngineDrop = "engine_drop",
+        /// Messages that the engine took and did not send on from where they lay: absorbed, or answered besides.
+        EngineTaken = "engine_taken",
         /// Messages sent by the kernel: no route to the destination.
         DetourNoRoute = "detour_no_route",
         /// Messages sent by the kernel: the route leaves by another interface.
@@ -76,6 +78,8 @@ strowger_engine::counters! {
         DetourNoHeadroom = "detour_no_headroom",
         /// Messages sent by the kernel: the TX ring was full.
         DetourRingFull = "detour_ring_full",
+        /// Messages sent by the kernel: no frame was free for a message of our own, or it was too long for one.
+        DetourNoFrame = "detour_no_frame",
         /// Messages the kernel socket would not take either.
         DropKernelSend = "drop_kernel_send",
         /// Messages whose local address is none of our sockets'; a bug if it ever counts.
@@ -148,6 +152,8 @@ struct Lane {
     fast: Option<FastPath>,
     counts: Counts,
     ident: u16,
+    /// Where a message of the engine's own is written when there is no frame for it.
+    scratch: Box<[u8]>,
 }
 
 impl Worker {
@@ -172,7 +178,13 @@ impl Worker {
         for socket in &kernel {
             epoll::add(&sleeper, socket.as_fd(), epoll::EventData::new_u64(KERNEL), epoll::EventFlags::IN)?;
         }
-        let lane = Lane { engine, fast, counts: Counts::new(), ident: 0 };
+        let lane = Lane {
+            engine,
+            fast,
+            counts: Counts::new(),
+            ident: 0,
+            scratch: vec![0; strowger_sip::limit::MESSAGE].into_boxed_slice(),
+        };
         Ok(Worker { queues, kernel, lane, desk, stop, sleeper })
     }
 
@@ -198,6 +210,7 @@ impl Worker {
             if self.lane.engine.timeout().is_some_and(|at| at <= now) {
                 self.lane.engine.on_timeout(now);
             }
+            worked |= self.transmit_turn(now);
             if now.since(last_date) >= DATE_EVERY {
                 self.lane.engine.set_wall_clock(now, calendar());
                 last_date = now;
@@ -219,10 +232,24 @@ impl Worker {
         for _ in 0..LAST_TURNS {
             let now = monotonic();
             let idle = !self.queue_turn(now, &mut batch);
-            if self.kernel_turn(now) == 0 && idle {
+            if self.kernel_turn(now) == 0 && !self.transmit_turn(now) && idle {
                 break;
             }
         }
+    }
+
+    /// Sends what the engine has to send besides. Whether there was anything.
+    fn transmit_turn(&mut self, now: Time) -> bool {
+        if !self.lane.engine.has_transmit() {
+            return false;
+        }
+        let socket = self.queues.first_mut().map(|queue| &mut queue.socket);
+        self.lane.transmit(now, socket, &mut self.kernel);
+        for queue in &mut self.queues {
+            queue.socket.service();
+        }
+        self.lane.flush(&mut self.kernel);
+        true
     }
 
     /// One turn over the queues. Whether anything came.
@@ -235,6 +262,7 @@ impl Worker {
             while let Some(frame) = batch.pop() {
                 worked = true;
                 self.lane.frame(now, frame, &mut queue.socket, &mut self.kernel);
+                self.lane.transmit(now, Some(&mut queue.socket), &mut self.kernel);
             }
             queue.socket.service();
         }
@@ -318,7 +346,20 @@ impl Lane {
             socket.recycle(frame);
             return;
         };
+        self.out(flow, frame, message, socket, kernel);
+    }
+
+    /// The message in `frame` leaves: by the ring, or a copy of it by the kernel.
+    fn out(
+        &mut self,
+        flow: Flow,
+        mut frame: Frame,
+        message: Range<usize>,
+        socket: &mut Socket,
+        kernel: &mut [KernelSocket],
+    ) {
         let length = message.len();
+        let chunk = socket.umem_mut().chunk_mut(&mut frame);
         let addressed = match &self.fast {
             Some(fast) => fast.address(chunk, message.clone(), &flow, self.ident),
             None => Err(Count::DetourNoRoute),
@@ -343,6 +384,46 @@ impl Lane {
         debug_assert_eq!(bytes.len(), length);
         self.send(&flow, bytes, kernel);
         socket.recycle(frame);
+    }
+
+    /// What the engine has to send besides: each message in a frame of its own, or by the kernel where there is none.
+    fn transmit(&mut self, now: Time, mut socket: Option<&mut Socket>, kernel: &mut [KernelSocket]) {
+        while self.engine.has_transmit() {
+            if let Some(socket) = socket.as_deref_mut()
+                && let Some(mut frame) = socket.umem_mut().take()
+            {
+                let empty = frame.range();
+                let chunk = socket.umem_mut().chunk_mut(&mut frame);
+                let sent = Buffer::new(chunk, empty).and_then(|mut buffer| {
+                    let flow = self.engine.transmit(now, &mut buffer)?;
+                    Some((flow, buffer.range()))
+                });
+                if let Some((flow, message)) = sent {
+                    self.out(flow, frame, message, socket, kernel);
+                    continue;
+                }
+                socket.recycle(frame);
+                if !self.engine.has_transmit() {
+                    return;
+                }
+            }
+            // No queue, no frame, or too long for one.
+            let mut scratch = core::mem::take(&mut self.scratch);
+            let sent = Buffer::new(&mut scratch, 0..0).and_then(|mut buffer| {
+                let flow = self.engine.transmit(now, &mut buffer)?;
+                Some((flow, buffer.range()))
+            });
+            if let Some((flow, message)) = &sent {
+                if socket.is_some() {
+                    self.counts.count(Count::DetourNoFrame);
+                }
+                self.send(flow, scratch.get(message.clone()).unwrap_or_default(), kernel);
+            }
+            self.scratch = scratch;
+            if sent.is_none() {
+                return;
+            }
+        }
     }
 
     /// A copy of `message` to the kernel socket of the flow's local address.
@@ -401,6 +482,10 @@ impl Lane {
         };
         match self.engine.handle(now, flow, &mut buffer) {
             Verdict::Send(flow) => Some((flow, buffer.range())),
+            Verdict::Taken => {
+                self.counts.count(Count::EngineTaken);
+                None
+            }
             Verdict::Drop(_) => {
                 self.counts.count(Count::EngineDrop);
                 None
@@ -412,33 +497,37 @@ impl Lane {
 impl Lane {
     /// What the kernel socket `at` has: each message through the engine and out. How many came.
     fn datagrams(&mut self, now: Time, at: usize, kernel: &mut [KernelSocket]) -> usize {
-        let Some(socket) = kernel.get_mut(at) else { return 0 };
-        let local = socket.local();
-        let n = socket.receive();
+        let n = kernel.get_mut(at).map_or(0, KernelSocket::receive);
         for place in 0..n {
-            let Some(socket) = kernel.get_mut(at) else { break };
-            let Some(Received { source, slot, message }) = socket.received(place) else { break };
-            self.counts.count(Count::RxKernel);
-            let Some((flow, message)) = self.through(now, Flow { local, remote: source }, slot, message)
-            else {
-                continue;
-            };
-            // What came by the kernel leaves by the kernel: it is the exception, or mode `off`.
-            if flow.local == local {
-                let queued = socket.send_slot(place, message, flow.remote);
-                self.counts.count(if queued { Count::TxKernel } else { Count::DropKernelSend });
-                continue;
-            }
-            // Received on one address, sent from another: only the other's socket can, and only a copy.
-            let other = kernel.iter().position(|k| k.local() == flow.local).unwrap_or(at);
-            let Ok([from, to]) = kernel.get_disjoint_mut([at, other]) else {
-                self.counts.count(Count::DropNoSocket);
-                continue;
-            };
-            let queued = to.send_copy(from.slot(place, message).unwrap_or_default(), flow.remote);
-            self.counts.count(if queued { Count::TxKernel } else { Count::DropKernelSend });
+            self.datagram(now, at, place, kernel);
+            self.transmit(now, None, kernel);
         }
         n
+    }
+
+    /// The datagram `place` of the last that the kernel socket `at` received, through the engine and out.
+    fn datagram(&mut self, now: Time, at: usize, place: usize, kernel: &mut [KernelSocket]) {
+        let Some(socket) = kernel.get_mut(at) else { return };
+        let local = socket.local();
+        let Some(Received { source, slot, message }) = socket.received(place) else { return };
+        self.counts.count(Count::RxKernel);
+        let Some((flow, message)) = self.through(now, Flow { local, remote: source }, slot, message) else {
+            return;
+        };
+        // What came by the kernel leaves by the kernel: it is the exception, or mode `off`.
+        if flow.local == local {
+            let queued = socket.send_slot(place, message, flow.remote);
+            self.counts.count(if queued { Count::TxKernel } else { Count::DropKernelSend });
+            return;
+        }
+        // Received on one address, sent from another: only the other's socket can, and only a copy.
+        let other = kernel.iter().position(|k| k.local() == flow.local).unwrap_or(at);
+        let Ok([from, to]) = kernel.get_disjoint_mut([at, other]) else {
+            self.counts.count(Count::DropNoSocket);
+            return;
+        };
+        let queued = to.send_copy(from.slot(place, message).unwrap_or_default(), flow.remote);
+        self.counts.count(if queued { Count::TxKernel } else { Count::DropKernelSend });
     }
 }
 

@@ -35,7 +35,13 @@ pub fn config() -> Config {
 /// What came out for one datagram.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Out {
-    Sent { local: SocketAddr, remote: SocketAddr, bytes: Vec<u8> },
+    Sent {
+        local: SocketAddr,
+        remote: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    /// The verdict was [`Verdict::Taken`].
+    Taken,
     Dropped(Reason),
 }
 
@@ -48,6 +54,7 @@ impl Out {
                 assert_eq!(sent.to_string(), remote, "sent elsewhere: {}", String::from_utf8_lossy(bytes));
                 Text::parse(bytes)
             }
+            Out::Taken => panic!("taken"),
             Out::Dropped(reason) => panic!("dropped: {reason:?}"),
         }
     }
@@ -57,6 +64,7 @@ impl Out {
     pub fn text(&self) -> Text {
         match self {
             Out::Sent { bytes, .. } => Text::parse(bytes),
+            Out::Taken => panic!("taken"),
             Out::Dropped(reason) => panic!("dropped: {reason:?}"),
         }
     }
@@ -65,6 +73,7 @@ impl Out {
     pub fn dropped(&self) -> Reason {
         match self {
             Out::Sent { bytes, .. } => panic!("sent: {}", String::from_utf8_lossy(bytes)),
+            Out::Taken => panic!("taken"),
             Out::Dropped(reason) => *reason,
         }
     }
@@ -94,8 +103,21 @@ impl Pair {
             Verdict::Send(flow) => {
                 Out::Sent { local: flow.local, remote: flow.remote, bytes: buffer.message().to_vec() }
             }
+            Verdict::Taken => Out::Taken,
             Verdict::Drop(reason) => Out::Dropped(reason),
         }
+    }
+
+    /// What leaves besides, as a caller drains it.
+    pub fn drain(&mut self) -> Vec<Out> {
+        let mut sent = Vec::new();
+        while self.engine.has_transmit() {
+            let mut memory = vec![0x5a; HEADROOM + 65_535];
+            let mut buffer = Buffer::new(&mut memory, HEADROOM..HEADROOM).expect("in bounds");
+            let Some(Flow { local, remote }) = self.engine.transmit(self.now, &mut buffer) else { break };
+            sent.push(Out::Sent { local, remote, bytes: buffer.message().to_vec() });
+        }
+        sent
     }
 
     /// One message from `source` to [`US`].
