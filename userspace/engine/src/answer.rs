@@ -74,6 +74,7 @@ impl Answer {
             received,
             rport,
             record_route: false,
+            skip_vias: 0,
         };
         plan.reply(request, &reply)?;
         let end = request.headers_end();

@@ -7,7 +7,9 @@
 //! costs the bytes before it, not the message.
 
 mod header;
+mod layout;
 mod reply;
+mod request;
 
 use core::fmt;
 use core::ops::Range;
@@ -47,6 +49,8 @@ pub enum EditError {
     Value(ValueError),
     /// Max-Forwards is 0 and cannot be decremented.
     Exhausted,
+    /// Not an INVITE: nothing else is cancelled (RFC 3261 section 9.1), or acknowledged (section 17.1.1.3).
+    NotInvite,
 }
 
 impl From<ValueError> for EditError {
@@ -69,6 +73,7 @@ impl fmt::Display for EditError {
             EditError::Missing(name) => write!(f, "no {name} to edit"),
             EditError::Value(error) => error.fmt(f),
             EditError::Exhausted => f.write_str("Max-Forwards is 0"),
+            EditError::NotInvite => f.write_str("not an INVITE"),
         }
     }
 }
@@ -315,6 +320,21 @@ impl EditPlan {
         }
         put(datagram.get(usize::from(from)..usize::from(self.end)).unwrap_or_default());
         out.get(..needed).ok_or(EditError::NoRoom { needed, available: 0 })
+    }
+
+    /// Puts the edited message into `buffer`, at the place of what is there and as near to where that began as it fits;
+    /// `datagram` is what the message was parsed from, and not in `buffer`.
+    ///
+    /// # Errors
+    /// [`EditError::OtherMessage`], [`EditError::NoRoom`]; the buffer is then untouched.
+    pub fn write_into(&self, datagram: &[u8], buffer: &mut Buffer<'_>) -> Result<(), EditError> {
+        let (bytes, range) = buffer.parts();
+        let needed = self.check_room(bytes.len())?;
+        let start = range.start.min(bytes.len() - needed);
+        let room = bytes.get_mut(start..).unwrap_or_default();
+        let len = self.write_to(datagram, room)?.len();
+        *range = start..start + len;
+        Ok(())
     }
 
     fn edits(&self) -> &[Edit] {

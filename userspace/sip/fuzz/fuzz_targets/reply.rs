@@ -4,4 +4,7 @@
 #[path = "../../tests/exercise/mod.rs"]
 mod exercise;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| exercise::reply(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    exercise::reply(data);
+    exercise::made_of_invite(data);
+});

@@ -9,6 +9,7 @@ use crate::list::Value;
 use crate::message::Message;
 use crate::name::HeaderName;
 use crate::render::{AddressText, Digits};
+use crate::text::Text;
 use crate::via::Via;
 
 /// Max-Forwards of a request that has none: RFC 3261 section 16.6 step 3.
@@ -117,20 +118,8 @@ impl EditPlan {
             }
             let text = message.text(entry);
             let base = usize::from(entry.value);
-            let mut at = base;
-            while left > 0 && at < text.end() {
-                let (_, end) = T::take(text, at).map_err(|e| e.of(name))?;
-                left -= 1;
-                if text.is_over(end) {
-                    at = text.end();
-                    continue;
-                }
-                at = text.skip_lws(end);
-                if text.byte(at) != b',' {
-                    return Err(ValueError::new(ValueFault::Unexpected, at).of(name).into());
-                }
-                at = text.skip_lws(at + 1);
-            }
+            let at;
+            (at, left) = pass_values::<T>(text, base, left).map_err(|e| e.of(name))?;
             if at == text.end() {
                 self.delete(usize::from(entry.line)..message.line_end(entry))?;
             } else {
@@ -202,4 +191,32 @@ impl EditPlan {
         let tail: [&[u8]; 1] = [b"\r\n"];
         self.edit(at..at, head.into_iter().chain(parts.iter().copied()).chain(tail))
     }
+}
+
+/// Passes `count` values from `at` on, or those that there are: where the next one begins, or the end of the text; and
+/// how many were missing.
+#[inline]
+pub(super) fn pass_values<'a, T: Value<'a>>(
+    text: Text<'a>,
+    at: usize,
+    count: usize,
+) -> Result<(usize, usize), ValueError> {
+    let (mut at, mut left) = (at, count);
+    while left > 0 && at < text.end() {
+        let (_, end) = T::take(text, at)?;
+        left -= 1;
+        if text.is_over(end) {
+            at = text.end();
+            continue;
+        }
+        at = text.skip_lws(end);
+        if text.byte(at) != b',' {
+            return Err(ValueError::new(ValueFault::Unexpected, at));
+        }
+        at = text.skip_lws(at + 1);
+        if at >= text.end() {
+            return Err(ValueError::new(ValueFault::Ended, at));
+        }
+    }
+    Ok((at, left))
 }

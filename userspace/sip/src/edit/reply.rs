@@ -2,12 +2,16 @@
 
 use core::net::IpAddr;
 
+use super::header::pass_values;
+use super::layout::Layout;
 use super::{EditError, EditPlan};
 use crate::address::NameAddr;
-use crate::list;
+use crate::index::Entry;
+use crate::list::{self, Value as _};
 use crate::message::Message;
 use crate::name::HeaderName;
-use crate::render::Digits;
+use crate::render::{AddressText, Digits};
+use crate::via::Via;
 
 /// What a reply says. Header lines of its own are added to the plan afterwards with
 /// [`EditPlan::append_header`].
@@ -25,83 +29,149 @@ pub struct Reply<'r> {
     pub rport: Option<u16>,
     /// Keep Record-Route: in a response by the UAS to a request that makes a dialog (section 12.1.1).
     pub record_route: bool,
+    /// So many of the first Via values are left out, and the next one is the topmost: 1 when a proxy answers from the
+    /// request as it forwarded it, where its own Via stands on top.
+    pub skip_vias: usize,
 }
 
 impl Default for Reply<'_> {
     fn default() -> Self {
-        Self { code: 500, reason: b"", to_tag: None, received: None, rport: None, record_route: false }
+        Self {
+            code: 500,
+            reason: b"",
+            to_tag: None,
+            received: None,
+            rport: None,
+            record_route: false,
+            skip_vias: 0,
+        }
     }
 }
 
 impl EditPlan {
-    /// Begins a plan that makes the request into a response: status line; all Vias in their order with `received` and
-    /// `rport` set; From, To with tag, Call-ID and CSeq as they stand; Timestamp in a 100 (section 8.2.6.1);
-    /// Record-Route if due; `Content-Length: 0` and no body. Everything else goes.
+    /// Begins a plan that makes the request into a response: status line; all Vias but those to skip, in their order,
+    /// the topmost with `received` and `rport` set; From, To with tag, Call-ID and CSeq as they stand; Timestamp in a
+    /// 100 (section 8.2.6.1); Record-Route if due; `Content-Length: 0` and no body. Everything else goes.
     ///
     /// Works on a [salvaged](Message::salvage) message too: what is missing stays missing, and what is there twice is
     /// kept once.
     ///
     /// # Errors
-    /// [`EditError::OutOfRange`] for a response, which is never answered; [`EditError::Missing`] without any Via.
-    /// A topmost Via that cannot be read is sent back as it stands (the reply is then a 400, and goes to where the
-    /// request came from).
+    /// [`EditError::OutOfRange`] for a response, which is never answered; [`EditError::Missing`] when no Via is left;
+    /// [`EditError::Value`] for a Via to skip that cannot be read. A topmost Via that cannot be read is sent back as it
+    /// stands (the reply is then a 400, and goes to where the request came from).
     pub fn reply(&mut self, message: &Message<'_>, reply: &Reply<'_>) -> Result<(), EditError> {
         if !message.is_request() {
             return Err(EditError::OutOfRange);
         }
-        if !message.has(HeaderName::Via) {
-            return Err(EditError::Missing(HeaderName::Via));
-        }
-        self.begin(message);
-        let code = Digits::new(u32::from(reply.code));
         let reason =
             if reply.reason.is_empty() { reason_phrase(reply.code).as_bytes() } else { reply.reason };
-        let status_line: [&[u8]; 5] = [b"SIP/2.0 ", code.as_bytes(), b" ", reason, b"\r\n"];
-
-        // From here to the next kept line everything goes.
-        let mut dropped = message.extent().start;
-        let mut status_line = Some(status_line);
+        let mut layout = Layout::begin(self, message);
+        layout.put(b"SIP/2.0 ")?;
+        layout.put(Digits::new(u32::from(reply.code)).as_bytes())?;
+        layout.put(b" ")?;
+        layout.put(reason)?;
+        layout.put(b"\r\n")?;
+        let mut skip = reply.skip_vias;
+        let mut topmost = true;
         let mut kept_once = 0u128;
         for entry in message.index().entries() {
-            let once = match entry.name {
-                HeaderName::Via => false,
-                HeaderName::RecordRoute if reply.record_route => false,
-                HeaderName::Timestamp if reply.code == 100 => true,
-                HeaderName::From | HeaderName::To | HeaderName::CallId | HeaderName::CSeq => true,
+            let line = usize::from(entry.line);
+            match entry.name {
+                HeaderName::Via => {
+                    let mut from = line;
+                    let mut at = usize::from(entry.value);
+                    if skip > 0 {
+                        let text = message.text(entry);
+                        (at, skip) = pass_values::<Via<'_>>(text, at, skip).map_err(|e| e.of(entry.name))?;
+                        if at == text.end() {
+                            continue;
+                        }
+                        layout.keep(line..usize::from(entry.value))?;
+                        from = at;
+                    }
+                    if topmost {
+                        topmost = false;
+                        from = mark(&mut layout, message, entry, from, at, reply)?;
+                    }
+                    layout.keep(from..message.line_end(entry))?;
+                    continue;
+                }
+                HeaderName::RecordRoute if reply.record_route => {
+                    layout.keep(line..message.line_end(entry))?;
+                    continue;
+                }
+                HeaderName::Timestamp if reply.code == 100 => {}
+                HeaderName::From | HeaderName::To | HeaderName::CallId | HeaderName::CSeq => {}
                 _ => continue,
-            };
+            }
             let bit = 1u128 << entry.name as u8;
-            if once && kept_once & bit != 0 {
+            if kept_once & bit != 0 {
                 continue;
             }
             kept_once |= bit;
-            let line = usize::from(entry.line);
-            match status_line.take() {
-                Some(status_line) => self.replace_with(dropped..line, &status_line)?,
-                None if line > dropped => self.delete(dropped..line)?,
-                None => {}
-            }
-            dropped = message.line_end(entry);
+            let mut from = line;
             if entry.name == HeaderName::To
                 && let Some(tag) = reply.to_tag
                 && let Ok(to) = list::single::<NameAddr<'_>>(message.text(entry), usize::from(entry.value))
                 && to.tag().is_none()
             {
-                let end = to.range().end;
-                self.replace_with(end..end, &[b";tag=", tag])?;
+                from = to.range().end;
+                layout.keep(line..from)?;
+                layout.put(b";tag=")?;
+                layout.put(tag)?;
             }
+            layout.keep(from..message.line_end(entry))?;
         }
-        let headers_end = message.headers_end();
-        if headers_end > dropped {
-            self.delete(dropped..headers_end)?;
+        if topmost {
+            return Err(EditError::Missing(HeaderName::Via));
         }
-        // Ends after the point where header lines are appended, so that they come before it.
-        self.replace(headers_end..message.extent().end, b"Content-Length: 0\r\n\r\n")?;
-        match message.top_via() {
-            Ok(via) => self.mark_via(&via, reply.received, reply.rport),
-            Err(_) => Ok(()),
-        }
+        layout.end(message, b"Content-Length: 0\r\n\r\n")
     }
+}
+
+/// Keeps the front of the topmost Via, which is at `at`, with `received` and `rport` set (section 18.2.1; RFC 3581
+/// section 4); `line` is where its line's front is kept from. Returns from where the rest is to be kept.
+fn mark(
+    layout: &mut Layout<'_>,
+    message: &Message<'_>,
+    entry: &Entry,
+    line: usize,
+    at: usize,
+    reply: &Reply<'_>,
+) -> Result<usize, EditError> {
+    let text = message.text(entry);
+    let via = match Via::take(text, at) {
+        Ok((via, end)) if text.is_over(end) || text.byte(text.skip_lws(end)) == b',' => via,
+        _ => return Ok(line),
+    };
+    let end = via.range().end;
+    let received = reply.received.map(|ip| {
+        let range = via.received_range();
+        let name: &[u8] = if range.is_some() { b"" } else { b";received=" };
+        (range.unwrap_or(end..end), name, AddressText::received(ip))
+    });
+    let rport = via.rport_range().zip(reply.rport).map(|(range, port)| (range, Digits::new(u32::from(port))));
+    let mut from = line;
+    let put_received = |layout: &mut Layout<'_>, from: &mut usize, until: usize| match &received {
+        Some((range, name, address)) if range.start < until && range.start >= *from => {
+            layout.keep(*from..range.start)?;
+            layout.put(name)?;
+            layout.put(address.as_bytes())?;
+            *from = range.end;
+            Ok(())
+        }
+        _ => Ok::<_, EditError>(()),
+    };
+    if let Some((range, port)) = &rport {
+        put_received(layout, &mut from, range.start)?;
+        layout.keep(from..range.start)?;
+        layout.put(b"rport=")?;
+        layout.put(port.as_bytes())?;
+        from = range.end;
+    }
+    put_received(layout, &mut from, usize::MAX)?;
+    Ok(from)
 }
 
 /// The usual reason phrase of a status code: RFC 3261 section 21 and the extensions; that of its class otherwise.

@@ -6,9 +6,9 @@ use std::hint::black_box;
 use strowger_sip::verdict::{Verdict, judge};
 use strowger_sip::{
     AuthenticationInfo, Buffer, CSeq, Challenge, Contact, Credentials, Date, DialogReference, Disposition,
-    EditError, EditPlan, Event, Fault, Hash, HeaderName, Host, Index, MediaType, Message, NameAddr, Params,
-    Privacy, RAck, Reply, RetryAfter, SdpFacts, SessionExpires, SubscriptionState, Uri, ValueError, Via,
-    escape_user, unescape_into,
+    EditError, EditPlan, Event, Fault, Hash, HeaderName, Host, Index, MediaType, Message, Method, NameAddr,
+    Params, Privacy, RAck, Reply, RetryAfter, SdpFacts, SessionExpires, SubscriptionState, Uri, ValueError,
+    Via, escape_user, unescape_into,
 };
 
 /// Parse: offsets lie inside, header lines tile the header section, verdict and parser agree.
@@ -369,6 +369,7 @@ pub fn reply(data: &[u8]) {
         received: Some("2001:db8::1".parse().unwrap()),
         rport: Some(65535),
         record_route: true,
+        skip_vias: 0,
     };
     match plan.reply(&m, &reply) {
         Ok(()) => {}
@@ -406,6 +407,75 @@ pub fn reply(data: &[u8]) {
     assert!(answer.body().is_empty());
 }
 
+/// What a proxy makes of an INVITE that it sent, CANCEL, ACK and its own reply, parses, says the same, and no more.
+pub fn made_of_invite(data: &[u8]) {
+    let mut index = Index::new();
+    let Ok(m) = Message::parse(data, &mut index) else { return };
+    if m.essentials().is_err() {
+        return;
+    }
+    let mut plan = EditPlan::new();
+    let lines = |m: &Message<'_>, name| {
+        m.headers(name).map(|h| m.datagram()[h.line_range].to_vec()).collect::<Vec<_>>()
+    };
+    let vias =
+        |m: &Message<'_>| m.vias().map_while(Result::ok).map(|v| v.as_bytes().to_vec()).collect::<Vec<_>>();
+    let mut room = vec![0; data.len() + 512];
+    let to = b"Bob <sip:b@c>;tag=r";
+    for (method, to) in [(Method::Cancel, None), (Method::Ack, Some(&to[..]))] {
+        let planned = match to {
+            Some(to) => plan.ack(&m, to),
+            None => plan.cancel(&m),
+        };
+        if m.method() != Some(Method::Invite) {
+            assert_eq!(planned, Err(EditError::NotInvite));
+            return;
+        }
+        match planned {
+            Ok(()) => {}
+            Err(EditError::TooMany) => continue,
+            Err(error) => panic!("{error}: {}", data.escape_ascii()),
+        }
+        let written = plan.write_to(data, &mut room).unwrap();
+        let mut other = Index::new();
+        let made =
+            Message::parse(written, &mut other).unwrap_or_else(|e| panic!("{e}: {}", written.escape_ascii()));
+        let headers = made.essentials().unwrap_or_else(|e| panic!("{e}: {}", written.escape_ascii()));
+        assert_eq!(made.request().unwrap().uri, m.request().unwrap().uri);
+        assert_eq!((made.method(), headers.cseq.number), (Some(method), m.cseq().unwrap().number));
+        assert_eq!(vias(&made), vias(&m)[..1]);
+        assert_eq!((headers.max_forwards, made.body()), (Some(70), &b""[..]));
+        for name in [HeaderName::From, HeaderName::CallId, HeaderName::Route] {
+            assert_eq!(lines(&made, name), lines(&m, name));
+        }
+        match to {
+            Some(to) => assert_eq!(headers.to.as_bytes(), to),
+            None => assert_eq!(lines(&made, HeaderName::To), lines(&m, HeaderName::To)),
+        }
+        let routes = m.headers(HeaderName::Route).count();
+        assert_eq!(made.all().count(), 7 + routes, "{}", written.escape_ascii());
+    }
+    let all = vias(&m);
+    for skip_vias in 1..=all.len() {
+        let planned = plan.reply(&m, &Reply { code: 408, skip_vias, ..Reply::default() });
+        match planned {
+            Ok(()) => {}
+            Err(EditError::TooMany) => continue,
+            // There may be a Via that cannot be read after those that can.
+            Err(error) => {
+                assert!(skip_vias == all.len(), "{error}: {}", data.escape_ascii());
+                continue;
+            }
+        }
+        let written = plan.write_to(data, &mut room).unwrap();
+        let mut other = Index::new();
+        let made =
+            Message::parse(written, &mut other).unwrap_or_else(|e| panic!("{e}: {}", written.escape_ascii()));
+        assert_eq!(vias(&made), all[skip_vias..]);
+        assert_eq!(lines(&made, HeaderName::From), lines(&m, HeaderName::From));
+    }
+}
+
 /// Everything above.
 pub fn all(data: &[u8]) {
     parse(data);
@@ -413,4 +483,5 @@ pub fn all(data: &[u8]) {
     edit(data);
     edit(&[&[0; 8], data].concat());
     reply(data);
+    made_of_invite(data);
 }
