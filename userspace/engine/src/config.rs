@@ -21,6 +21,10 @@ pub mod limit {
     pub const USER: usize = 255;
     /// Octets of a contact's URI: GRUUs and push tokens reach about 400.
     pub const CONTACT: usize = 512;
+    /// Octets of an instance-id (RFC 5626 section 4.1): a URN, usually of a UUID, which is 45 with its brackets.
+    pub const INSTANCE: usize = 255;
+    /// Octets of the Path values kept with a binding (RFC 3327): a dozen proxies with tokens.
+    pub const PATH: usize = 1024;
     /// Seconds a binding may be granted: 2^31 - 1, over which other implementations overflow.
     pub const EXPIRES: u32 = i32::MAX as u32;
     /// Entries of the expiry queue looked at in one [`Engine::on_timeout`](crate::Engine::on_timeout): about 100 µs.

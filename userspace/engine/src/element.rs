@@ -256,7 +256,10 @@ impl Element {
                     Found::Unknown => Err(Refusal::NotFound),
                     Found::Offline => Err(Refusal::Unavailable),
                     Found::Unreachable => Err(Refusal::Unreachable),
-                    Found::Target(uri) => forward.plan(request, uri, plan),
+                    Found::Targets(mut targets) => {
+                        let first = targets.next().ok_or(Refusal::Unreachable)?;
+                        forward.plan(request, first.uri, plan)
+                    }
                 })
             }
         }

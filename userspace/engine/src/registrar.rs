@@ -9,7 +9,7 @@ use strowger_sip::{Contact as ContactValue, HeaderName, Scheme, unescape_into};
 use crate::config::{Config, limit};
 use crate::counters::{Counters, Event};
 use crate::keys::{Keys, Prf};
-use crate::location::{self, Aor, Change, Contact, Expiry, Listed, Location, Tally, Update};
+use crate::location::{self, Aor, Change, Contact, Expiry, Listed, Location, Path, Tally, Update};
 use crate::proxy::next_hop;
 use crate::refusal::Refusal;
 use crate::request::Request;
@@ -78,13 +78,14 @@ impl Registrar<'_> {
             self.location.list(aor, now, &mut list);
             return Ok(());
         }
-        let mut contacts = [const { Contact { uri: b"", target: b"", expires: 0, q: 0, reachable: false } };
-            limit::CONTACTS];
+        let mut contacts = [Contact::NONE; limit::CONTACTS];
         let update = Update {
             call_id: Prf::new(&self.keys.call_id).field(request.headers.call_id).finish(),
             cseq: request.headers.cseq.number,
             change: self.change(request, &mut contacts)?,
+            path: Path::default(),
             room: room.min(N),
+            gruus: 0,
         };
         let (tally, made) = self
             .location
@@ -187,10 +188,12 @@ impl Registrar<'_> {
         let headers = uri.headers().map_or(0, |headers| headers.len() + 1);
         Ok(Contact {
             uri: text,
-            target: text.get(..text.len() - headers.min(text.len())).unwrap_or(text),
+            target: text.len() - headers.min(text.len()),
             expires: asked.min(registrar.max_expires),
             q: contact.q().unwrap_or(1000),
             reachable: next_hop(&uri, self.site).is_some(),
+            instance: b"",
+            reg_id: 0,
         })
     }
 }

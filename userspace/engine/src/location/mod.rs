@@ -8,7 +8,9 @@
 //! about messages.
 
 mod expiry;
+mod path;
 mod record;
+mod target;
 #[cfg(test)]
 mod tests;
 
@@ -18,8 +20,13 @@ use core::sync::atomic::{AtomicIsize, Ordering};
 use papaya::{Compute, HashMap, Operation};
 
 pub(crate) use expiry::Expiry;
+pub(crate) use path::{BoundFlow, Path};
 use record::Record;
-pub(crate) use record::{Change, Contact, Listed, Refusal, Tally, Update};
+pub(crate) use record::{Change, Contact, Refusal, Tally, Update};
+use strowger_sip::Uri;
+#[cfg_attr(not(test), expect(unused_imports, reason = "named by whoever keeps targets"))]
+pub(crate) use target::Target;
+pub(crate) use target::{Listed, Targets};
 
 use crate::config::{Config, ConfigError};
 use crate::keys::{Key, Keys, Prf};
@@ -28,6 +35,16 @@ use crate::time::Time;
 /// Key of a record: a keyed hash of domain and user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Aor(u128);
+
+impl Aor {
+    pub(crate) const fn bits(self) -> u128 {
+        self.0
+    }
+
+    pub(crate) const fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+}
 
 impl Hash for Aor {
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -97,8 +114,38 @@ pub(crate) enum Found<'a> {
     Offline,
     /// Only contacts that this node cannot send to.
     Unreachable,
-    /// Where to send: highest q, then the contact that was made last.
-    Target(&'a [u8]),
+    /// Where to send.
+    Targets(Targets<'a>),
+}
+
+/// Which of a user's contacts a request is for.
+#[derive(Clone, Copy)]
+pub(crate) enum Which<'a> {
+    /// All: the Request-URI is the address-of-record.
+    Every,
+    /// Those of an instance: it is a public GRUU (RFC 5627 section 3.1.1).
+    Instance(&'a [u8]),
+    /// Those of which this is true of instance and hash of the Call-ID: it is a temporary GRUU (section 3.1.2).
+    Proven(&'a dyn Fn(&[u8], u64) -> bool),
+}
+
+impl Which<'_> {
+    fn is(&self, instance: &[u8], call_id: u64) -> bool {
+        match self {
+            Self::Every => true,
+            Self::Instance(wanted) => instance == *wanted,
+            Self::Proven(proven) => !instance.is_empty() && proven(instance, call_id),
+        }
+    }
+
+    /// What a user without a live contact of these is. A public GRUU stays valid with the user, a temporary one ends
+    /// with its contacts (RFC 5627 section 5.3).
+    fn nobody<'a>(&self) -> Found<'a> {
+        match self {
+            Self::Every | Self::Instance(_) => Found::Offline,
+            Self::Proven(_) => Found::Unknown,
+        }
+    }
 }
 
 /// A user in a [`Location::snapshot`].
@@ -198,8 +245,25 @@ impl Location {
 
     /// Looks a user up; `use_it` runs while the record is held.
     pub(crate) fn find<R>(&self, aor: Aor, now: Time, use_it: impl FnOnce(Found<'_>) -> R) -> R {
+        self.find_which(aor, &Which::Every, now, use_it)
+    }
+
+    /// As [`find`](Self::find), for some of the user's contacts.
+    pub(crate) fn find_which<R>(
+        &self,
+        aor: Aor,
+        which: &Which<'_>,
+        now: Time,
+        use_it: impl FnOnce(Found<'_>) -> R,
+    ) -> R {
         let records = self.records.pin();
-        use_it(records.get(&aor).map_or(Found::Unknown, |record| record.target(now)))
+        use_it(records.get(&aor).map_or(Found::Unknown, |record| record.targets(which, now)))
+    }
+
+    /// The flow of the user's live contact that a Request-URI in a dialog names by user, host and port, when it is
+    /// reached by a flow and not by its URI.
+    pub(crate) fn flow_to(&self, aor: Aor, uri: &Uri<'_>, now: Time) -> Option<BoundFlow> {
+        self.records.pin().get(&aor)?.flow_to(uri, now)
     }
 
     /// Lists the live bindings of a user.

@@ -7,33 +7,44 @@ use core::time::Duration;
 
 use strowger_sip::Uri;
 
-use super::Found;
+use super::path::Path;
+use super::target::{Listed, Target, Targets};
+use super::{Found, Which};
 use crate::config::limit;
 use crate::time::Time;
 
-/// A part of [`Record::text`]. 16 bits are enough: [`limit::USER`] + [`limit::CONTACTS`] · 2 · [`limit::CONTACT`].
-#[derive(Clone, Copy, Debug)]
-struct Span {
-    from: u16,
-    len: u16,
-}
-
-/// One contact of a user. 32 octets.
+/// One contact of a user. 40 octets; its texts lie one after the other in [`Record::text`]: the URI, the instance, the
+/// Path, the remote end of its flow. 16 bits are enough for where: see the assertion.
 #[derive(Clone, Copy, Debug)]
 struct Binding {
     expires: Time,
     /// Keyed hash of the Call-ID: all that is ever asked is whether it is the same one.
     call_id: u64,
     cseq: u32,
-    /// The URI as it was registered.
-    uri: Span,
-    /// What goes into a Request-URI: the URI without what RFC 3261 section 19.1.1 forbids there.
-    target: Span,
+    /// RFC 5626 section 4.2; 0 for none.
+    reg_id: u32,
+    /// Where the texts begin.
+    from: u16,
+    /// Octets of the URI as it was registered.
+    uri: u16,
+    /// Octets of its part that goes into a Request-URI: without headers, which RFC 3261 section 19.1.1 forbids there.
+    target: u16,
+    path: u16,
     /// Thousandths.
     q: u16,
-    /// Whether this node can send there: an address, by UDP, of a family it listens on.
+    instance: u8,
+    /// Octets of the flow's remote end: 6, 18, or 0 for a contact that is sent to by its URI.
+    flow: u8,
+    /// Index of the listen address of the flow.
+    listen: u8,
+    /// Whether this node can send there: by an address of a family it listens on, with UDP.
     reachable: bool,
 }
+
+const _: () = assert!(
+    limit::USER + limit::CONTACTS * (limit::CONTACT + limit::INSTANCE + limit::PATH + Path::FLOW) <= 65_535
+);
+const _: () = assert!(limit::INSTANCE <= 255 && size_of::<Binding>() == 40);
 
 /// A user's bindings. The oldest comes first; a refresh keeps the place, so that of two equal contacts the choice
 /// does not change between an INVITE and its CANCEL only because one of them refreshed (RFC 3261 section 16.11).
@@ -51,13 +62,23 @@ pub(super) struct Record {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Contact<'a> {
     pub(crate) uri: &'a [u8],
-    /// See [`Binding::target`].
-    pub(crate) target: &'a [u8],
+    /// Octets of `uri` that go into a Request-URI.
+    pub(crate) target: usize,
     /// Seconds; 0 removes the binding.
     pub(crate) expires: u32,
     /// Thousandths, 0 to 1000.
     pub(crate) q: u16,
     pub(crate) reachable: bool,
+    /// `+sip.instance`; empty for none.
+    pub(crate) instance: &'a [u8],
+    /// `reg-id`, which counts only beside an instance (RFC 5626 section 6); 0 for none.
+    pub(crate) reg_id: u32,
+}
+
+impl Contact<'_> {
+    /// One that takes a place in an array.
+    pub(crate) const NONE: Self =
+        Self { uri: b"", target: 0, expires: 0, q: 0, reachable: false, instance: b"", reg_id: 0 };
 }
 
 /// What a REGISTER does to the bindings.
@@ -75,8 +96,12 @@ pub(crate) struct Update<'a> {
     pub(crate) call_id: u64,
     pub(crate) cseq: u32,
     pub(crate) change: Change<'a>,
+    /// How its contacts are reached.
+    pub(crate) path: Path<'a>,
     /// Octets there are to list the bindings afterwards.
     pub(crate) room: usize,
+    /// Octets of a pair of GRUUs beside the instance, when the listing has them; else 0.
+    pub(crate) gruus: usize,
 }
 
 /// What an update did.
@@ -99,25 +124,23 @@ pub(crate) enum Refusal {
     Full,
 }
 
-/// A binding for the 200.
-pub(crate) struct Listed<'a> {
-    pub(crate) uri: &'a [u8],
-    /// Seconds left, at least 1.
-    pub(crate) expires: u32,
-    pub(crate) q: u16,
-}
-
-impl Listed<'_> {
-    /// Octets that a binding's line in the 200 takes beside its URI at most:
-    /// `Contact: <>;q=0.123;expires=2147483647` and CRLF.
-    pub(crate) const LINE: usize = 44;
-}
-
 /// A binding outside of a record.
 struct Draft<'a> {
     uri: &'a [u8],
-    target: &'a [u8],
+    instance: &'a [u8],
+    path: Path<'a>,
     binding: Binding,
+}
+
+impl Draft<'_> {
+    /// Whether a contact of a request is this binding: the same flow of the same instance when both say so (RFC 5626
+    /// section 6), else an equivalent URI (RFC 3261 section 10.3 item 7).
+    fn is(&self, contact: &Contact<'_>) -> bool {
+        if contact.reg_id != 0 {
+            return self.binding.reg_id == contact.reg_id && self.instance == contact.instance;
+        }
+        self.binding.reg_id == 0 && equivalent(self.uri, contact.uri)
+    }
 }
 
 /// How a contact of a request meets a binding.
@@ -170,7 +193,8 @@ impl Record {
                 }
             }
         }
-        let listed: usize = drafts.iter().map(|d| d.uri.len() + Listed::LINE).sum();
+        let listed = |d: &Draft<'_>| Listed::length(d.uri.len(), d.instance.len(), update.gruus);
+        let listed: usize = drafts.iter().map(listed).sum();
         if tally.added > 0 && (drafts.len() > max_contacts || listed > update.room) {
             let before = drafts.iter().take(drafts.len().saturating_sub(tally.added));
             let soonest = before.map(|d| d.binding.expires.seconds_from(now)).min();
@@ -186,21 +210,28 @@ impl Record {
     fn apply<'a>(
         drafts: &mut Vec<Draft<'a>>,
         contact: &Contact<'a>,
-        update: &Update<'_>,
+        update: &Update<'a>,
         now: Time,
         tally: &mut Tally,
     ) -> Result<(), Refusal> {
+        let octets = |bytes: &[u8]| u16::try_from(bytes.len()).unwrap_or(0);
         let binding = Binding {
             expires: now.after(Duration::from_secs(u64::from(contact.expires))),
             call_id: update.call_id,
             cseq: update.cseq,
-            uri: Span { from: 0, len: 0 },
-            target: Span { from: 0, len: 0 },
+            reg_id: contact.reg_id,
+            from: 0,
+            uri: octets(contact.uri),
+            target: u16::try_from(contact.target).unwrap_or(0),
+            path: octets(update.path.routes),
             q: contact.q,
+            instance: u8::try_from(contact.instance.len()).unwrap_or(0),
+            flow: update.path.flow_len(),
+            listen: update.path.flow.map_or(0, |flow| flow.listen),
             reachable: contact.reachable,
         };
-        let draft = Draft { uri: contact.uri, target: contact.target, binding };
-        let Some(at) = drafts.iter().position(|d| equivalent(d.uri, contact.uri)) else {
+        let draft = Draft { uri: contact.uri, instance: contact.instance, path: update.path, binding };
+        let Some(at) = drafts.iter().position(|d| d.is(contact)) else {
             if contact.expires > 0 {
                 tally.added += 1;
                 drafts.push(draft);
@@ -224,40 +255,43 @@ impl Record {
     }
 
     fn pack(domain: u16, user: &[u8], drafts: &[Draft<'_>], now: Time) -> Self {
-        let texts = |d: &Draft<'_>| d.uri.len() + if d.target == d.uri { 0 } else { d.target.len() };
+        let texts = |d: &Draft<'_>| d.uri.len() + d.instance.len() + d.path.len();
         let mut text = Vec::with_capacity(user.len() + drafts.iter().map(texts).sum::<usize>());
-        let mut put = |part: &[u8]| {
-            let from = text.len();
-            text.extend_from_slice(part);
-            // The limits of the configuration keep both under 2^16; see Span.
-            Span { from: u16::try_from(from).unwrap_or(0), len: u16::try_from(part.len()).unwrap_or(0) }
-        };
-        let user = put(user).len;
+        text.extend_from_slice(user);
         let bindings = drafts.iter().map(|d| {
-            let uri = put(d.uri);
-            let target = if d.target == d.uri { uri } else { put(d.target) };
-            Binding { uri, target, ..d.binding }
+            // The limits keep it under 2^16; see Binding.
+            let from = u16::try_from(text.len()).unwrap_or(0);
+            text.extend_from_slice(d.uri);
+            text.extend_from_slice(d.instance);
+            d.path.pack(&mut text);
+            Binding { from, ..d.binding }
         });
         let bindings: Box<[Binding]> = bindings.collect();
         let known_until = now.after(Duration::from_secs(limit::KNOWN));
+        let user = u16::try_from(user.len()).unwrap_or(0);
         Self { text: text.into_boxed_slice(), bindings, known_until, user, domain }
     }
 
-    fn span(&self, span: Span) -> &[u8] {
-        let from = usize::from(span.from);
-        self.text.get(from..from + usize::from(span.len)).unwrap_or_default()
+    fn draft(&self, binding: &Binding) -> Draft<'_> {
+        let mut rest = self.text.get(usize::from(binding.from)..).unwrap_or_default();
+        let mut take = |len: usize| {
+            let (taken, left) = rest.split_at_checked(len).unwrap_or_default();
+            rest = left;
+            taken
+        };
+        let uri = take(binding.uri.into());
+        let instance = take(binding.instance.into());
+        let routes = take(binding.path.into());
+        let path = Path::unpack(routes, take(binding.flow.into()), binding.listen);
+        Draft { uri, instance, path, binding: *binding }
     }
 
     fn drafts(&self) -> impl Iterator<Item = Draft<'_>> {
-        self.bindings.iter().map(|b| Draft {
-            uri: self.span(b.uri),
-            target: self.span(b.target),
-            binding: *b,
-        })
+        self.bindings.iter().map(|b| self.draft(b))
     }
 
     pub(super) fn user(&self) -> &[u8] {
-        self.span(Span { from: 0, len: self.user })
+        self.text.get(..usize::from(self.user)).unwrap_or_default()
     }
 
     /// Whether there is no binding left, be it one that ran out.
@@ -287,24 +321,79 @@ impl Record {
 
     /// The live bindings, oldest first.
     pub(super) fn list(&self, now: Time) -> impl Iterator<Item = Listed<'_>> {
-        self.bindings.iter().filter(move |b| b.expires > now).map(move |b| Listed {
-            uri: self.span(b.uri),
-            expires: b.expires.seconds_from(now),
-            q: b.q,
+        self.drafts().filter(move |d| d.binding.expires > now).map(move |d| Listed {
+            uri: d.uri,
+            expires: d.binding.expires.seconds_from(now),
+            q: d.binding.q,
+            instance: d.instance,
+            reg_id: d.binding.reg_id,
+            call_id: d.binding.call_id,
         })
     }
 
-    /// The one target of a stateless proxy: of the live bindings we can send to the one with the highest q, and
-    /// among equals the one that was made last.
-    pub(super) fn target(&self, now: Time) -> Found<'_> {
-        let mut live = self.bindings.iter().filter(|b| b.expires > now).peekable();
-        if live.peek().is_none() {
-            return Found::Offline;
+    /// The live bindings that `which` names and that we can send to: highest q first, and among equals the one that
+    /// was made last. Of the flows of one instance only the one that lasts longest is there: RFC 5626 section 7 does
+    /// not let two of them be tried at once.
+    pub(super) fn targets(&self, which: &Which<'_>, now: Time) -> Found<'_> {
+        let mut order = [0; limit::CONTACTS];
+        let (mut live, mut count) = (false, 0);
+        for (n, binding) in self.bindings.iter().enumerate().rev() {
+            if binding.expires <= now {
+                continue;
+            }
+            let draft = self.draft(binding);
+            if !which.is(draft.instance, binding.call_id) {
+                continue;
+            }
+            live = true;
+            let other_flow = |b: &Binding| {
+                binding.reg_id != 0
+                    && b.reg_id != 0
+                    && b.reg_id != binding.reg_id
+                    && b.reachable
+                    && b.expires > binding.expires.max(now)
+                    && self.draft(b).instance == draft.instance
+            };
+            if binding.reachable
+                && !self.bindings.iter().any(other_flow)
+                && let Some(place) = order.get_mut(count)
+            {
+                *place = n as u8; // at most limit::CONTACTS
+                count += 1;
+            }
         }
-        // max_by_key gives the last of equals.
-        live.filter(|b| b.reachable)
-            .max_by_key(|b| b.q)
-            .map_or(Found::Unreachable, |b| Found::Target(self.span(b.target)))
+        if !live {
+            return which.nobody();
+        }
+        let Some(order_used) = order.get_mut(..count).filter(|used| !used.is_empty()) else {
+            return Found::Unreachable;
+        };
+        // Stable: the later ones come first already.
+        order_used.sort_by_key(|n| core::cmp::Reverse(self.bindings.get(usize::from(*n)).map_or(0, |b| b.q)));
+        Found::Targets(Targets::new(self, order, count))
+    }
+
+    /// The binding at a place that [`targets`](Self::targets) gave out.
+    pub(super) fn target(&self, at: u8) -> Option<Target<'_>> {
+        let binding = self.bindings.get(usize::from(at))?;
+        let draft = self.draft(binding);
+        Some(Target {
+            uri: draft.uri.get(..usize::from(binding.target)).unwrap_or(draft.uri),
+            q: binding.q,
+            flow: draft.path.flow,
+            path: draft.path.routes,
+        })
+    }
+
+    /// The flow of the live binding whose contact has the user, host and port of `uri`.
+    pub(super) fn flow_to(&self, uri: &Uri<'_>, now: Time) -> Option<super::BoundFlow> {
+        let same = |d: &Draft<'_>| {
+            Uri::parse(d.uri).is_ok_and(|contact| {
+                contact.user() == uri.user() && contact.host() == uri.host() && contact.port() == uri.port()
+            })
+        };
+        let with_flow = |d: &Draft<'_>| d.binding.flow > 0 && d.binding.expires > now && same(d);
+        self.drafts().find(with_flow).and_then(|d| d.path.flow)
     }
 }
 

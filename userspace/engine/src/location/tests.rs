@@ -26,7 +26,7 @@ fn seconds(n: u64) -> Time {
 }
 
 fn contact(uri: &str, expires: u32) -> Contact<'_> {
-    Contact { uri: uri.as_bytes(), target: uri.as_bytes(), expires, q: 1000, reachable: true }
+    Contact { uri: uri.as_bytes(), target: uri.len(), expires, q: 1000, reachable: true, ..Contact::NONE }
 }
 
 /// One update of `user`; the listing afterwards.
@@ -39,7 +39,7 @@ fn set(
 ) -> Result<Vec<(String, u32)>, Refusal> {
     let aor = location.aor(0, user.as_bytes());
     let mut listed = Vec::new();
-    let update = Update { call_id, cseq, change, room: 8000 };
+    let update = Update { call_id, cseq, change, path: Path::default(), room: 8000, gruus: 0 };
     let (_, due) = location.update(aor, (0, user.as_bytes()), &update, now, &mut |l| {
         listed.push((String::from_utf8(l.uri.to_vec()).unwrap(), l.expires));
     })?;
@@ -51,7 +51,7 @@ fn set(
 
 fn target(location: &Location, user: &str, now: Time) -> Option<String> {
     location.find(location.aor(0, user.as_bytes()), now, |found| match found {
-        Found::Target(uri) => Some(String::from_utf8(uri.to_vec()).unwrap()),
+        Found::Targets(mut targets) => Some(String::from_utf8(targets.next()?.uri.to_vec()).unwrap()),
         _ => None,
     })
 }
@@ -113,13 +113,19 @@ fn all_of_an_update_or_nothing() {
         "sent again: same answer"
     );
     assert_eq!(location.bindings(), 2);
-    let update =
-        Update { call_id: 9, cseq: 1, change: Change::Each(&[contact("sip:a@3.3.3.3", 60)]), room: 170 };
+    let update = Update {
+        path: Path::default(),
+        gruus: 0,
+        call_id: 9,
+        cseq: 1,
+        change: Change::Each(&[contact("sip:a@3.3.3.3", 60)]),
+        room: 158,
+    };
     let aor = location.aor(0, b"a");
     assert_eq!(
         location.update(aor, (0, b"a"), &update, seconds(2), &mut |_| ()).map(|_| ()),
         Err(Refusal::Contacts { retry_after: 59 }),
-        "three lines do not fit 170 octets"
+        "three lines do not fit 158 octets"
     );
 }
 
