@@ -282,7 +282,7 @@ impl Element {
         plan: &mut EditPlan,
         answer: &mut Answer,
     ) -> Result<Done, Refusal> {
-        if request.routes.forged {
+        if request.token == Some(false) {
             self.counters.count(Event::TokenInvalid);
         }
         let destination = Destination::of(&request.uri, &self.site);

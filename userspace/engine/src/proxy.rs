@@ -169,7 +169,8 @@ impl Forward<'_> {
         if self.record_route && makes_dialog(request.method) {
             let both = [&*out.text, &*inside.text];
             let hosts = if local == request.listen { both.get(..1) } else { both.get(..) };
-            RecordRoute::new(headers, self.keys).add(message, hosts.unwrap_or_default(), plan)?;
+            let ours = RecordRoute::new(message, headers, request.reply_to, self.keys);
+            ours.add(message, hosts.unwrap_or_default(), plan)?;
         }
         plan.decrement_max_forwards(message)?;
         request.routes.edit(message, appended, plan)?;

@@ -25,6 +25,9 @@ pub(crate) struct Request<'a> {
     /// The Request-URI as it came.
     pub(crate) received_uri: &'a [u8],
     pub(crate) routes: Routes<'a>,
+    /// What the token in a Route of ours says: `None` without one, else whether it is good for this dialog and for
+    /// where the request goes.
+    pub(crate) token: Option<bool>,
     /// Index of the listen address it came to.
     pub(crate) listen: u8,
     remote: SocketAddr,
@@ -43,13 +46,14 @@ impl<'a> Request<'a> {
         let headers = message.essentials().map_err(Refusal::Header)?;
         let received_uri = message.request().map_or(&b""[..], |line| line.uri);
         let received = Uri::parse(received_uri).map_err(Refusal::Uri)?;
-        let (routes, last) = Routes::read(&message, &headers, &received, site, keys)?;
+        let (routes, last) = Routes::read(&message, &received, site)?;
         let uri = match last {
             None => received,
             Some(last) => last.uri().map_err(|e| Refusal::UriIn(HeaderName::Route, e))?,
         };
+        let token = routes.proves(&headers, &uri, keys)?;
         let reply_to = reply_to(&headers.via, remote);
-        Ok(Self { message, method, headers, uri, received_uri, routes, listen, remote, reply_to })
+        Ok(Self { message, method, headers, uri, received_uri, routes, token, listen, remote, reply_to })
     }
 
     /// See [`via_marks`].
@@ -62,10 +66,10 @@ impl<'a> Request<'a> {
         self.headers.from.tag().unwrap_or_default()
     }
 
-    /// Whether the request belongs to a dialog that went through us: it has a To tag, and a Route of ours with the
-    /// token of this very dialog. The To tag alone proves nothing.
+    /// Whether the request belongs to a dialog that went through us and goes where that dialog goes: it has a To tag,
+    /// and a Route of ours with the token for it. The To tag alone proves nothing.
     pub(crate) fn in_our_dialog(&self) -> bool {
-        self.routes.proven && self.headers.to.tag().is_some()
+        self.token == Some(true) && self.headers.to.tag().is_some()
     }
 
     /// Whether this is the ACK for a reply that we wrote ourselves.

@@ -11,6 +11,7 @@ use crate::branch::{Bound, Branch};
 use crate::engine::Reason;
 use crate::keys::Keys;
 use crate::proxy::is_unicast;
+use crate::route;
 use crate::site::{DEFAULT_PORT, Site};
 
 /// Plans the removal of our Via. Returns the index of the listen address it leaves from, and where it goes.
@@ -35,6 +36,11 @@ pub(crate) fn forward(
         Branch::verify(branch, keys, &Bound { call_id, cseq, reply_to }).ok_or(Reason::ResponseForged)?;
     plan.begin(message);
     plan.remove_top_via(message).map_err(|_| Reason::ResponseMalformed)?;
+    if message.status().is_some_and(|status| (101..300).contains(&status.code)) {
+        let caller = message.from().ok().and_then(|from| from.tag()).unwrap_or_default();
+        route::hand_over(message, call_id, caller, site, keys, plan)
+            .map_err(|_| Reason::ResponseMalformed)?;
+    }
     // The configuration may have changed under a secret that stayed.
     site.listen(branch.listen).ok_or(Reason::ResponseForged)?;
     Ok((branch.listen, reply_to))

@@ -1,17 +1,29 @@
 //! The Route header (RFC 3261 sections 16.4 and 16.6 item 6) and our own Record-Route: reading what is ours, and the
 //! edits that take values away or append one.
+//!
+//! Our Record-Route carries a token, without which a request for somewhere else is not relayed. Each party of a dialog
+//! gets one of its own: it is good for this Call-ID, this caller, and for the one host that requests of that party
+//! have to go to next. The callee's stands in the request and is for the hop before us; the caller's is written over
+//! it in the response, which a proxy may do (section 16.7 item 8), and is for the hop after us. So the token opens
+//! no way to anywhere else, and nothing has to be remembered for it.
 
-use strowger_sip::{EditError, EditPlan, Essentials, HeaderName, Message, NameAddr, Uri};
+use core::net::{IpAddr, SocketAddr};
+
+use strowger_sip::{Contact, EditError, EditPlan, Essentials, HeaderName, Host, Message, NameAddr, Uri};
 
 use crate::keys::{Keys, Prf, read_base32, same, write_base32};
 use crate::refusal::Refusal;
-use crate::site::Site;
+use crate::site::{DEFAULT_PORT, Site};
 
 /// The parameter of our Record-Route URIs that holds the dialog's token.
 const PARAMETER: &str = "dlg";
 
 /// Octets of a token: 64 bits.
 const TOKEN_LEN: usize = 13;
+
+/// Record-Routes of ours that get a new token in one response. A request goes through us twice at most in one hop
+/// (RFC 5658), and few calls spiral more than once; the token of one that is left as it is opens nothing.
+const REWRITTEN: usize = 8;
 
 /// The Route values of a request, after those that mean us are taken away.
 pub(crate) struct Routes<'a> {
@@ -25,10 +37,8 @@ pub(crate) struct Routes<'a> {
     stay: Option<(NameAddr<'a>, NameAddr<'a>)>,
     /// The listen address that the last value of ours names: the request leaves from there (RFC 5658 section 4).
     pub(crate) leaves_from: Option<u8>,
-    /// A value of ours had a token that proves the dialog.
-    pub(crate) proven: bool,
-    /// A value of ours had a token that does not.
-    pub(crate) forged: bool,
+    /// What stands as token in the value of ours that is nearest to the next hop; it is not judged yet.
+    token: Option<&'a [u8]>,
 }
 
 impl<'a> Routes<'a> {
@@ -36,20 +46,11 @@ impl<'a> Routes<'a> {
     /// strict router and the last value is the real Request-URI: it is returned beside.
     pub(crate) fn read(
         message: &Message<'a>,
-        headers: &Essentials<'_>,
-        uri: &Uri<'_>,
+        uri: &Uri<'a>,
         site: &Site,
-        keys: &Keys,
     ) -> Result<(Self, Option<NameAddr<'a>>), Refusal> {
-        let mut routes = Self {
-            count: 0,
-            reached: 0,
-            pop_last: false,
-            stay: None,
-            leaves_from: None,
-            proven: false,
-            forged: false,
-        };
+        let mut routes =
+            Self { count: 0, reached: 0, pop_last: false, stay: None, leaves_from: None, token: None };
         if !message.has(HeaderName::Route) {
             return Ok((routes, None));
         }
@@ -57,7 +58,7 @@ impl<'a> Routes<'a> {
             site_of(uri, site).filter(|_| uri.is_loose() && uri.params().contains(PARAMETER.as_bytes()));
         if strict.is_some() {
             routes.leaves_from = strict;
-            routes.judge(uri, headers, keys);
+            routes.token = token_in(uri);
         }
         // The value before the last one, and the last one so far.
         let (mut previous, mut last): (Option<NameAddr<'a>>, Option<NameAddr<'a>>) = (None, None);
@@ -74,7 +75,7 @@ impl<'a> Routes<'a> {
                     routes.reached += 1;
                     reached_last = true;
                     routes.leaves_from = site_of(&uri, site).or(routes.leaves_from);
-                    routes.judge(&uri, headers, keys);
+                    routes.token = token_in(&uri).or(routes.token);
                 } else {
                     first_staying = Some(value);
                 }
@@ -95,13 +96,20 @@ impl<'a> Routes<'a> {
         Ok((routes, last))
     }
 
-    /// Whether the token in a URI of ours proves the dialog.
-    fn judge(&mut self, uri: &Uri<'_>, headers: &Essentials<'_>, keys: &Keys) {
-        if let Some(token) = uri.params().value(PARAMETER.as_bytes()) {
-            let proven = proves(token, headers, keys);
-            self.proven |= proven;
-            self.forged |= !proven;
-        }
+    /// What the token says about a request that goes to `target` when no Route stays: `None` when there is no token,
+    /// else whether it is the one of this dialog for the next hop.
+    pub(crate) fn proves(
+        &self,
+        headers: &Essentials<'_>,
+        target: &Uri<'_>,
+        keys: &Keys,
+    ) -> Result<Option<bool>, Refusal> {
+        let Some(token) = self.token else { return Ok(None) };
+        let hop = match self.next() {
+            None => Hop::of(target),
+            Some(next) => Hop::of(&next.uri().map_err(|e| Refusal::UriIn(HeaderName::Route, e))?),
+        };
+        Ok(Some(hop.is_some_and(|hop| proves(token, headers, &hop, keys))))
     }
 
     /// The first value that stays: the next hop.
@@ -157,11 +165,22 @@ pub(crate) struct RecordRoute {
 }
 
 impl RecordRoute {
-    /// For the dialog that this request makes.
-    pub(crate) fn new(headers: &Essentials<'_>, keys: &Keys) -> Self {
-        let mut text = [0; TOKEN_LEN];
-        write_base32(token(headers.call_id, headers.from.tag().unwrap_or_default(), keys), &mut text);
-        Self { token: text }
+    /// For the dialog that this request makes. What the callee sends goes to the hop that recorded itself last, else
+    /// to the Contact; a request without either makes no dialog, and its token is for where it came from.
+    pub(crate) fn new(
+        message: &Message<'_>,
+        headers: &Essentials<'_>,
+        source: SocketAddr,
+        keys: &Keys,
+    ) -> Self {
+        let recorded = message.record_routes().next();
+        let before = match recorded {
+            Some(value) => value.ok().and_then(|value| Hop::of(&value.uri().ok()?)),
+            None => contact_hop(message),
+        };
+        let hop = before.unwrap_or(Hop::Address(source));
+        let caller = headers.from.tag().unwrap_or_default();
+        Self { token: text_of(token(headers.call_id, caller, &hop, keys)) }
     }
 
     /// Plans the lines: one for each listen address that the dialog goes through, the one that sends first (RFC 5658
@@ -185,15 +204,101 @@ fn site_of(uri: &Uri<'_>, site: &Site) -> Option<u8> {
     site.listen_named(&uri.host()?, uri.port())
 }
 
-fn token(call_id: &[u8], tag: &[u8], keys: &Keys) -> u64 {
-    Prf::new(&keys.dialog).field(call_id).field(tag).finish()
+/// The value of the token's parameter; empty when it has none.
+fn token_in<'a>(uri: &Uri<'a>) -> Option<&'a [u8]> {
+    Some(uri.params().find(PARAMETER.as_bytes())?.value.unwrap_or_default())
+}
+
+/// Plans the caller's tokens in a response that can make a dialog: in every Record-Route of ours, for the hop that
+/// follows it on the way to the callee. That is the value above, or the Contact. Without a Contact there is no dialog
+/// (section 12.1.2), and the token stays what it is: the callee's, which is no use to the caller.
+///
+/// `caller` is the tag in From. The token's length never changes, so this is an edit in place.
+pub(crate) fn hand_over(
+    message: &Message<'_>,
+    call_id: &[u8],
+    caller: &[u8],
+    site: &Site,
+    keys: &Keys,
+    plan: &mut EditPlan,
+) -> Result<(), EditError> {
+    if !message.has(HeaderName::RecordRoute) {
+        return Ok(());
+    }
+    let mut after = None;
+    let mut rewritten = 0;
+    for value in message.record_routes().map_while(Result::ok) {
+        let Ok(uri) = value.uri() else { return Ok(()) };
+        if site_of(&uri, site).is_none() {
+            after = Hop::of(&uri);
+            continue;
+        }
+        let Some(old) = token_in(&uri).filter(|old| old.len() == TOKEN_LEN) else { continue };
+        let Some(hop) = after.or_else(|| contact_hop(message)) else { continue };
+        rewritten += 1;
+        if rewritten > REWRITTEN {
+            return Ok(());
+        }
+        let Some(at) = place(message.datagram(), old) else { continue };
+        plan.replace(at..at + TOKEN_LEN, &text_of(token(call_id, caller, &hop, keys)))?;
+    }
+    Ok(())
+}
+
+/// Where `part`, which is a part of `whole`, begins in it.
+fn place(whole: &[u8], part: &[u8]) -> Option<usize> {
+    let at = part.as_ptr().addr().checked_sub(whole.as_ptr().addr())?;
+    (whole.get(at..at + part.len())? == part).then_some(at)
+}
+
+/// A host and port that a URI names, as far as routing by RFC 3263 tells them apart. Resolving is not done for it, so
+/// a name and its address are two hops.
+#[derive(Clone, Copy)]
+enum Hop<'a> {
+    Address(SocketAddr),
+    Name(&'a [u8], Option<u16>),
+}
+
+impl<'a> Hop<'a> {
+    fn of(uri: &Uri<'a>) -> Option<Self> {
+        let ip = match uri.host()? {
+            Host::Name(name) => return Some(Self::Name(name, uri.port())),
+            Host::V4(ip) => IpAddr::V4(ip),
+            Host::V6(ip) => IpAddr::V6(ip).to_canonical(),
+        };
+        Some(Self::Address(SocketAddr::new(ip, uri.port().unwrap_or(DEFAULT_PORT))))
+    }
+}
+
+/// The hop that the first Contact names.
+fn contact_hop<'a>(message: &Message<'a>) -> Option<Hop<'a>> {
+    match message.contacts().next()?.ok()? {
+        Contact::Address(contact) => Hop::of(&contact.uri().ok()?),
+        Contact::Star => None,
+    }
+}
+
+fn token(call_id: &[u8], tag: &[u8], hop: &Hop<'_>, keys: &Keys) -> u64 {
+    let hash = Prf::new(&keys.dialog).field(call_id).field(tag);
+    // The first number tells a name from an address; no port is not the same as port 0, which nobody can send to.
+    match hop {
+        Hop::Address(address) => hash.number(0).address(*address),
+        Hop::Name(name, port) => hash.number(1).number(port.map_or(0, u64::from)).folded(name),
+    }
+    .finish()
+}
+
+fn text_of(token: u64) -> [u8; TOKEN_LEN] {
+    let mut text = [0; TOKEN_LEN];
+    write_base32(token, &mut text);
+    text
 }
 
 /// The token binds the Call-ID and the tag of the caller, which is From of what the caller sends and To of what the
-/// callee sends.
-fn proves(text: &[u8], headers: &Essentials<'_>, keys: &Keys) -> bool {
-    let Some(value) = (text.len() == TOKEN_LEN).then(|| read_base32(text)).flatten() else { return false };
+/// callee sends, and the next hop.
+fn proves(text: &[u8], headers: &Essentials<'_>, hop: &Hop<'_>, keys: &Keys) -> bool {
+    let Some(given) = (text.len() == TOKEN_LEN).then(|| read_base32(text)).flatten() else { return false };
     [headers.from.tag(), headers.to.tag()]
         .into_iter()
-        .any(|tag| same(token(headers.call_id, tag.unwrap_or_default(), keys), value))
+        .any(|tag| same(token(headers.call_id, tag.unwrap_or_default(), hop, keys), given))
 }

@@ -47,14 +47,18 @@ fn a_call_from_invite_to_bye() {
         at_bob.response(200, "OK", "bob-tag").add("Contact", &format!("<sip:bob@{BOB}>")).body("v=0\r\n");
     let ok = pair.pass(BOB, &ok).to(ALICE);
     assert_eq!((ok.code(), ok.body.as_str()), (200, "v=0\r\n"));
-    assert_eq!(ok.get("Record-Route"), record_route);
+    // Each end has a token of its own (section 16.7 item 8), and all else stays as it was.
+    let alices = ok.get("Record-Route").to_owned();
+    assert_ne!(alices, record_route);
+    assert_eq!(alices.split_once("dlg=").unwrap().0, record_route.split_once("dlg=").unwrap().0);
+    assert_eq!(alices.len(), record_route.len());
 
     let in_dialog = |method: &str, cseq: u32| {
         request(method, &format!("sip:bob@{BOB}"))
             .set("Via", &format!("SIP/2.0/UDP {ALICE};branch=z9hG4bK-{method}-2"))
             .set("To", ok.get("To"))
             .set("CSeq", &format!("{cseq} {method}"))
-            .add("Route", &record_route)
+            .add("Route", &alices)
     };
     let ack = pair.pass(ALICE, &in_dialog("ACK", 1)).to(BOB);
     assert_eq!((ack.request_uri(), ack.find("Route")), (format!("sip:bob@{BOB}").as_str(), None));
@@ -70,7 +74,8 @@ fn a_call_from_invite_to_bye() {
         .uri(&format!("sip:alice@{ALICE}"))
         .set("Via", &format!("SIP/2.0/UDP {BOB};branch=z9hG4bK-bob-1"))
         .set("From", ok.get("To"))
-        .set("To", ok.get("From"));
+        .set("To", ok.get("From"))
+        .set("Route", &record_route);
     let at_alice = pair.pass(BOB, &bye).to(ALICE);
     assert_eq!(
         (at_alice.request_uri(), at_alice.find("Route")),

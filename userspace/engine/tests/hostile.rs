@@ -17,7 +17,8 @@ fn scene() -> (Pair, Vec<(&'static str, Vec<u8>)>) {
     let invite =
         request("INVITE", "sip:bob@example.net").add("Supported", "100rel, timer").body("v=0\r\no=a\r\n");
     let at_bob = pair.pass(ALICE, &invite).to(BOB);
-    let rr = at_bob.get("Record-Route").to_owned();
+    let ok = at_bob.response(200, "OK", "b").add("Contact", &format!("<sip:bob@{BOB}>")).body("v=0\r\n");
+    let rr = pair.pass(BOB, &ok).to(ALICE).get("Record-Route").to_owned();
     let bye = request("BYE", &format!("sip:bob@{BOB}"))
         .set("To", "<sip:bob@example.net>;tag=b")
         .add("Route", &format!("{rr}, <sip:10.77.0.12:5070;lr>"));
@@ -35,7 +36,7 @@ fn scene() -> (Pair, Vec<(&'static str, Vec<u8>)>) {
         ),
         (ALICE, register("bob", "*").add("Expires", "0")),
         (BOB, at_bob.response(180, "Ringing", "b")),
-        (BOB, at_bob.response(200, "OK", "b").body("v=0\r\n")),
+        (BOB, ok),
     ];
     let messages = texts.into_iter().map(|(from, text)| (from, text.bytes())).collect();
     (pair, messages)

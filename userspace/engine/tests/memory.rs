@@ -42,10 +42,11 @@ fn a_call_and_every_kind_of_answer_allocate_nothing() {
     pair.register("bob", &format!("<sip:bob@{BOB}>"));
     let invite = request("INVITE", "sip:bob@example.net").body("v=0\r\n");
     let at_bob = pair.pass(ALICE, &invite).to(BOB);
-    let ok = at_bob.response(200, "OK", "b");
+    let ok = at_bob.response(200, "OK", "b").add("Contact", &format!("<sip:bob@{BOB}>"));
+    let at_alice = pair.pass(BOB, &ok).to(ALICE);
     let in_dialog = |method: &str| {
         let text = request(method, &format!("sip:bob@{BOB}")).set("To", ok.get("To"));
-        text.add("Route", at_bob.get("Record-Route"))
+        text.add("Route", at_alice.get("Record-Route"))
     };
     let bye = in_dialog("BYE");
     let bye_at_bob = pair.pass(ALICE, &bye).to(BOB);

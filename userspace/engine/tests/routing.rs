@@ -12,12 +12,19 @@ struct Dialog {
     to: String,
 }
 
-fn dialog() -> Dialog {
+/// Bob says in his 200 that he is at `contact`, and is called nowhere else.
+fn dialog(contact: &str) -> Dialog {
     let mut pair = Pair::new(config());
     pair.register("bob", &format!("<sip:bob@{BOB}>"));
     let at_bob = pair.pass(ALICE, &request("INVITE", "sip:bob@example.net")).to(BOB);
-    let ok = pair.pass(BOB, &at_bob.response(200, "OK", "bob-tag")).to(ALICE);
+    let ok = at_bob.response(200, "OK", "bob-tag").add("Contact", &format!("<sip:bob@{contact}>"));
+    let ok = pair.pass(BOB, &ok).to(ALICE);
     Dialog { record_route: ok.get("Record-Route").to_owned(), to: ok.get("To").to_owned(), pair }
+}
+
+/// Our Record-Route in that dialog, with the token for the hop to `contact`.
+fn record_route(contact: &str) -> String {
+    dialog(contact).record_route
 }
 
 impl Dialog {
@@ -30,28 +37,35 @@ impl Dialog {
 
 #[test]
 fn loose_routing_by_what_remains() {
-    let mut d = dialog();
-    let rr = d.record_route.clone();
+    let mut d = dialog(BOB);
     let target = "sip:bob@192.0.2.9:5071";
+    let rr = record_route("192.0.2.9:5071");
+    let to8 = record_route("192.0.2.8");
     for (routes, to, remaining) in [
         (vec![rr.clone()], "192.0.2.9:5071", vec![]),
-        (vec![rr.clone(), "<sip:192.0.2.8;lr>".into()], "192.0.2.8:5060", vec!["<sip:192.0.2.8;lr>"]),
-        (vec![format!("{rr},<sip:192.0.2.8;lr>")], "192.0.2.8:5060", vec!["<sip:192.0.2.8;lr>"]),
+        (vec![to8.clone(), "<sip:192.0.2.8;lr>".into()], "192.0.2.8:5060", vec!["<sip:192.0.2.8;lr>"]),
+        (vec![format!("{to8},<sip:192.0.2.8;lr>")], "192.0.2.8:5060", vec!["<sip:192.0.2.8;lr>"]),
         (
-            vec![format!("{rr}, \"P, 2\" <sip:192.0.2.8:99;lr>;x , <sip:p3.net;lr>"), "<sip:p4;lr>".into()],
+            vec![
+                format!(
+                    "{}, \"P, 2\" <sip:192.0.2.8:99;lr>;x , <sip:p3.net;lr>",
+                    record_route("192.0.2.8:99")
+                ),
+                "<sip:p4;lr>".into(),
+            ],
             "192.0.2.8:99",
             vec!["\"P, 2\" <sip:192.0.2.8:99;lr>;x , <sip:p3.net;lr>", "<sip:p4;lr>"],
         ),
         // We are there twice: the hop to ourselves is made here.
         (
-            vec![format!("{rr}, {rr}"), "<sip:192.0.2.8;lr>".into()],
+            vec![format!("{rr}, {to8}"), "<sip:192.0.2.8;lr>".into()],
             "192.0.2.8:5060",
             vec!["<sip:192.0.2.8;lr>"],
         ),
         (vec![rr.clone(), rr.clone()], "192.0.2.9:5071", vec![]),
         // Somebody else's, then ours: his first.
         (
-            vec![rr.clone(), "<sip:192.0.2.8;lr>".into(), rr.clone()],
+            vec![to8.clone(), "<sip:192.0.2.8;lr>".into(), rr.clone()],
             "192.0.2.8:5060",
             vec!["<sip:192.0.2.8;lr>", &rr],
         ),
@@ -65,40 +79,48 @@ fn loose_routing_by_what_remains() {
 
 #[test]
 fn strict_routers_before_and_after_us() {
-    let mut d = dialog();
-    let rr = d.record_route.clone();
-    let ours = rr.trim_matches(['<', '>']).to_owned();
+    let mut d = dialog(BOB);
     let target = "sip:bob@192.0.2.9:5071";
     let angle = format!("<{target}>");
+    let [rr, to8, to7, to7_5090] =
+        ["192.0.2.9:5071", "192.0.2.8", "192.0.2.7:5060", "192.0.2.7:5090"].map(record_route);
+    let uri_of = |route: &str| route.trim_matches(['<', '>']).to_owned();
+    let ours = uri_of(&rr);
     for (uri, routes, to, sent_uri, remaining) in [
         // From a strict router: our own URI is the Request-URI, the target is the last Route (section 16.4).
-        (ours.as_str(), vec![angle.as_str()], "192.0.2.9:5071", target, vec![]),
-        (&ours, vec!["<sip:192.0.2.8;lr>", &angle], "192.0.2.8:5060", target, vec!["<sip:192.0.2.8;lr>"]),
+        (&ours, vec![angle.as_str()], "192.0.2.9:5071", target, vec![]),
+        (
+            &uri_of(&to8),
+            vec!["<sip:192.0.2.8;lr>", &angle],
+            "192.0.2.8:5060",
+            target,
+            vec!["<sip:192.0.2.8;lr>"],
+        ),
         (&ours, vec![&rr, &angle], "192.0.2.9:5071", target, vec![]),
         // To a strict router: it finds itself in the Request-URI, the target is the last Route (section 16.6 item 6).
         (
-            target,
-            vec![&rr, "<sip:192.0.2.7:5090>"],
+            &target.to_owned(),
+            vec![&to7_5090, "<sip:192.0.2.7:5090>"],
             "192.0.2.7:5090",
             "sip:192.0.2.7:5090",
             vec![angle.as_str()],
         ),
         (
-            target,
-            vec![&rr, "<sip:192.0.2.7>", "<sip:192.0.2.8;lr>"],
+            &target.to_owned(),
+            vec![&to7, "<sip:192.0.2.7>", "<sip:192.0.2.8;lr>"],
             "192.0.2.7:5060",
             "sip:192.0.2.7",
             vec!["<sip:192.0.2.8;lr>, <sip:bob@192.0.2.9:5071>"],
         ),
         // Both.
-        (&ours, vec!["<sip:192.0.2.7>", &angle], "192.0.2.7:5060", "sip:192.0.2.7", vec![&angle]),
+        (&uri_of(&to7), vec!["<sip:192.0.2.7>", &angle], "192.0.2.7:5060", "sip:192.0.2.7", vec![&angle]),
     ] {
         let text = d.request("BYE", uri, &routes);
         let sent = d.pair.pass(ALICE, &text).to(to);
         assert_eq!((sent.request_uri(), sent.all("Route")), (sent_uri, remaining), "{uri} {routes:?}");
     }
     // All in one line, folded.
-    let folded = format!("{rr},\r\n <sip:192.0.2.8;lr>,\r\n\t{angle}");
+    let folded = format!("{to8},\r\n <sip:192.0.2.8;lr>,\r\n\t{angle}");
     let text = d.request("BYE", &ours, &[&folded]);
     let sent = d.pair.pass(ALICE, &text).to("192.0.2.8:5060");
     assert_eq!((sent.request_uri(), sent.all("Route")), (target, vec!["<sip:192.0.2.8;lr>"]));
@@ -106,11 +128,12 @@ fn strict_routers_before_and_after_us() {
     assert_eq!(d.pair.pass(ALICE, &d.request("BYE", &ours, &[])).to(ALICE).code(), 405);
     // The same when the last Route is ours again.
     for routes in [vec![rr.as_str()], vec![&rr, &rr], vec!["<sip:192.0.2.8;lr>", &rr]] {
-        let out = d.pair.pass(ALICE, &d.request("BYE", &ours, &routes));
-        if routes.len() == 2 && routes[0] != rr {
-            assert_eq!(out.to("192.0.2.8:5060").request_uri(), ours);
-        } else {
+        let ours = if routes[0] == rr { &ours } else { &uri_of(&to8) };
+        let out = d.pair.pass(ALICE, &d.request("BYE", ours, &routes));
+        if routes[0] == rr {
             assert_eq!(out.to(ALICE).code(), 405, "{routes:?}");
+        } else {
+            assert_eq!(out.to("192.0.2.8:5060").request_uri(), uri_of(&rr));
         }
     }
     // The real target of a strict router's request is not believed without the token either.
@@ -120,18 +143,16 @@ fn strict_routers_before_and_after_us() {
 
 #[test]
 fn the_token_belongs_to_one_dialog() {
-    let mut d = dialog();
+    let mut d = dialog("192.0.2.9");
     let rr = d.record_route.clone();
     let bye = d.request("BYE", "sip:bob@192.0.2.9", &[&rr]);
     assert_eq!(d.pair.pass(ALICE, &bye).to("192.0.2.9:5060").method(), "BYE");
-    // From the other side.
-    let back = bye.clone().set("From", &d.to).set("To", "<sip:alice@example.net>;tag=alice-tag");
-    assert_eq!(d.pair.pass(BOB, &back).to("192.0.2.9:5060").method(), "BYE");
     let mut digit = rr.clone().into_bytes();
     let last = digit.len() - 2;
     digit[last] = if digit[last] == b'0' { b'1' } else { b'0' };
     let digit = String::from_utf8(digit).unwrap();
     let base = bye.clone();
+    let uri = rr.trim_matches(['<', '>']).to_owned();
     for (what, text) in [
         ("another Call-ID", base.clone().set("Call-ID", "call-2@alice")),
         ("another caller", base.clone().set("From", "<sip:alice@example.net>;tag=eve")),
@@ -144,12 +165,90 @@ fn the_token_belongs_to_one_dialog() {
         ("no token", base.clone().set("Route", &format!("<sip:{US};lr>"))),
         ("an empty token", base.clone().set("Route", &format!("<sip:{US};lr;dlg>"))),
         ("another secret", base.clone().set("Route", &other_secret())),
+        ("another host", base.clone().uri("sip:bob@203.0.113.9")),
+        ("another port", base.clone().uri("sip:bob@192.0.2.9:5061")),
+        ("a name for the host", base.clone().uri("sip:bob@bob.example.com")),
+        ("a hop before the host", base.clone().add("Route", "<sip:203.0.113.9;lr>")),
+        ("a strict router for the host", base.clone().uri(&uri).set("Route", "<sip:bob@203.0.113.9>")),
     ] {
         assert_eq!(d.pair.pass(ALICE, &text).to(ALICE).code(), 403, "{what}");
     }
-    assert_eq!((d.pair.count(Event::RelayRefused), d.pair.count(Event::TokenInvalid)), (8, 5));
+    assert_eq!((d.pair.count(Event::RelayRefused), d.pair.count(Event::TokenInvalid)), (13, 11));
     let ack = d.request("ACK", "sip:bob@192.0.2.9", &[&rr]).set("Call-ID", "call-2@alice");
     assert_eq!(d.pair.pass(ALICE, &ack).dropped(), Reason::Ack);
+}
+
+/// Whoever is in a dialog can have a request sent to where the other party said it is, and nowhere else: not with his
+/// own token, not with the other party's, not with that of a dialog that he made up with himself at both ends.
+#[test]
+fn each_end_has_a_token_for_the_other_end_alone() {
+    let mut pair = Pair::new(config());
+    pair.register("bob", &format!("<sip:bob@{BOB}>"));
+    let invite = request("INVITE", "sip:bob@example.net").set("Contact", "<sip:alice@192.0.2.11:5064>");
+    let at_bob = pair.pass(ALICE, &invite).to(BOB);
+    // Bob is behind another proxy, which recorded itself.
+    let ok = at_bob.response(200, "OK", "b").add("Contact", "<sip:bob@pc.example.com>");
+    let ok = ok.push("Record-Route", "<sip:192.0.2.20:5066;lr>");
+    let ok = pair.pass(BOB, &ok).to(ALICE);
+    let (bobs, alices) = (at_bob.get("Record-Route").to_owned(), ok.all("Record-Route")[1].to_owned());
+    assert_eq!(ok.all("Record-Route")[0], "<sip:192.0.2.20:5066;lr>");
+    let from_alice = |routes: &[&str], uri: &str| {
+        let text = request("BYE", uri).set("To", ok.get("To"));
+        routes.iter().fold(text, |text, route| text.add("Route", route))
+    };
+    let from_bob = |routes: &[&str], uri: &str| {
+        from_alice(routes, uri).set("From", ok.get("To")).set("To", ok.get("From"))
+    };
+    let other = "<sip:192.0.2.20:5066;lr>";
+    let (pc, alice) = ("sip:bob@pc.example.com", "sip:alice@192.0.2.11:5064");
+    assert_eq!(pair.pass(ALICE, &from_alice(&[&alices, other], pc)).to("192.0.2.20:5066").request_uri(), pc);
+    assert_eq!(pair.pass(BOB, &from_bob(&[&bobs], alice)).to("192.0.2.11:5064").request_uri(), alice);
+    for (what, text) in [
+        ("Alice past the proxy", from_alice(&[&alices], pc)),
+        ("Alice elsewhere", from_alice(&[&alices, "<sip:192.0.2.21;lr>"], pc)),
+        ("Alice with Bob's token", from_alice(&[&bobs, other], pc)),
+        ("Bob with Alice's token", from_bob(&[&alices], alice)),
+        ("Bob elsewhere", from_bob(&[&bobs], "sip:alice@203.0.113.9:5064")),
+        ("Bob with a Route in between", from_bob(&[&bobs, "<sip:203.0.113.9;lr>"], alice)),
+    ] {
+        assert_eq!(pair.pass(ALICE, &text).to(ALICE).code(), 403, "{what}");
+    }
+    // A name of four letters is not the address with those four octets.
+    let invite = request("INVITE", "sip:bob@example.net").set("Contact", "<sip:alice@abcd:5060>");
+    let at_bob = pair.pass(ALICE, &invite.set("Call-ID", "names")).to(BOB);
+    let bye = from_bob(&[at_bob.get("Record-Route")], "sip:alice@97.98.99.100").set("Call-ID", "names");
+    assert_eq!(pair.pass(ALICE, &bye).to(ALICE).code(), 403);
+}
+
+/// A provisional response makes a dialog too, as does a 2xx to SUBSCRIBE; a refusal does not, and one without Contact
+/// neither.
+#[test]
+fn only_what_makes_a_dialog_hands_a_token_over() {
+    for (method, code, contact, handed) in [
+        ("INVITE", 100, true, false),
+        ("INVITE", 183, true, true),
+        ("INVITE", 200, true, true),
+        ("INVITE", 200, false, false),
+        ("INVITE", 302, true, false),
+        ("INVITE", 486, true, false),
+        ("SUBSCRIBE", 202, true, true),
+    ] {
+        let mut pair = Pair::new(config());
+        pair.register("bob", &format!("<sip:bob@{BOB}>"));
+        let at_bob = pair.pass(ALICE, &request(method, "sip:bob@example.net")).to(BOB);
+        let mut response = at_bob.response(code, "Whatever", "b");
+        if contact {
+            response = response.add("Contact", &format!("<sip:bob@{BOB}>"));
+        }
+        let at_alice = pair.pass(BOB, &response).to(ALICE);
+        let same = at_alice.get("Record-Route") == at_bob.get("Record-Route");
+        assert_eq!(!same, handed, "{method} {code} {contact}");
+        assert_eq!(
+            at_alice.clone().without("Record-Route").without("Via"),
+            response.without("Record-Route").without("Via"),
+            "and nothing else changes"
+        );
+    }
 }
 
 fn other_secret() -> String {
@@ -160,7 +259,7 @@ fn other_secret() -> String {
 
 #[test]
 fn a_node_started_again_still_knows_its_dialogs() {
-    let d = dialog();
+    let d = dialog(BOB);
     let mut again = Pair::new(config());
     let bye = d.request("BYE", &format!("sip:bob@{BOB}"), &[&d.record_route]);
     assert_eq!(again.pass(ALICE, &bye).to(BOB).method(), "BYE");
@@ -264,7 +363,8 @@ fn a_call_from_ipv4_to_ipv6_and_back() {
         rr[0].starts_with(&format!("<sip:{V6};lr;")) && rr[1].starts_with("<sip:10.77.0.2:5060;lr;"),
         "{rr:?}"
     );
-    let out = pair.pass_to(CAROL, V6, &at_carol.response(200, "OK", "carol-tag").bytes());
+    let ok = at_carol.response(200, "OK", "carol-tag").add("Contact", &format!("<sip:carol@{CAROL}>"));
+    let out = pair.pass_to(CAROL, V6, &ok.bytes());
     let pair::Out::Sent { local, .. } = &out else { panic!("{out:?}") };
     assert_eq!(local.to_string(), US, "from where the request came to (RFC 3581)");
     let ok = out.to(ALICE);
@@ -279,7 +379,7 @@ fn a_call_from_ipv4_to_ipv6_and_back() {
     let pair::Out::Sent { local, .. } = &out else { panic!("{out:?}") };
     assert_eq!((local.to_string().as_str(), out.to(ALICE).find("Route")), (US, None));
     let info = request("INFO", &format!("sip:carol@{CAROL}")).set("To", ok.get("To"));
-    let info = rr.iter().rev().fold(info, |text, route| text.add("Route", route));
+    let info = ok.all("Record-Route").iter().rev().fold(info, |text, route| text.add("Route", route));
     let out = pair.pass(ALICE, &info);
     let pair::Out::Sent { local, .. } = &out else { panic!("{out:?}") };
     assert_eq!((local.to_string().as_str(), out.to(CAROL).find("Route")), (V6, None));
