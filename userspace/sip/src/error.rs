@@ -9,43 +9,48 @@ use core::fmt;
 use crate::name::HeaderName;
 
 /// Why a datagram is not a SIP message that can be served.
+///
+/// The status after each is what answers a request with it; see [`ParseError::status`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Nothing but CRLF: a keep-alive (RFC 5626 section 3.5.1) or noise.
+    /// Nothing but CRLF: a keep-alive (RFC 5626 section 3.5.1) or noise. Dropped.
     Empty,
-    /// More than [`limit::MESSAGE`](crate::limit::MESSAGE) octets.
+    /// More than [`limit::MESSAGE`](crate::limit::MESSAGE) octets. 513, but nothing can be salvaged to build it from.
     TooLarge,
-    /// The first line is neither a request line nor a status line (RFC 3261 section 7.1, 7.2).
+    /// The first line is neither a request line nor a status line (RFC 3261 sections 7.1 and 7.2), does not end, or is
+    /// folded. Dropped.
     StartLine,
-    /// A request line whose method is not a token.
+    /// A request line of SIP/2.0 whose method is not a token. Dropped.
     Method,
-    /// White space, angle brackets, quotes or bytes beyond ASCII in the Request-URI, or white space around it beyond the
-    /// single SP.
+    /// No Request-URI, a byte in it that is not visible ASCII, or white space around it beyond the single SP (RFC 3261
+    /// section 7.1). 400. Whether it is a URI is asked by [`Message::request_uri`](crate::Message::request_uri) alone.
     RequestUri,
-    /// The Request-URI has more than [`limit::REQUEST_URI`](crate::limit::REQUEST_URI) octets.
+    /// The Request-URI has more than [`limit::REQUEST_URI`](crate::limit::REQUEST_URI) octets. 414.
     RequestUriTooLong,
-    /// A well-formed SIP version which is not 2.0.
+    /// A well-formed SIP version which is not 2.0. 505.
     Version,
-    /// A status code that is not three digits from 100 to 699.
+    /// A status code that is not three digits from 100 to 699. Dropped.
     StatusCode,
-    /// A CR or LF which is not part of a CRLF.
+    /// A CR or LF among the header lines which is not part of a CRLF, or an LF alone at the end of the start line.
+    /// Dropped.
     BareLineEnd,
-    /// A control character, NUL among them, outside a quoted pair.
+    /// A control character, NUL and DEL among them, outside a quoted pair; HTAB is white space. Dropped.
     Control,
-    /// A header line without a colon, with an empty name, or with a name that is not a token.
+    /// A header line without a colon, with an empty name, or with a name that is not a token. 400.
     HeaderLine,
-    /// A header name of more than [`limit::HEADER_NAME`](crate::limit::HEADER_NAME) octets.
+    /// A header name of more than [`limit::HEADER_NAME`](crate::limit::HEADER_NAME) octets. 400.
     HeaderNameTooLong,
-    /// More than [`limit::HEADER_LINES`](crate::limit::HEADER_LINES) header lines.
+    /// More than [`limit::HEADER_LINES`](crate::limit::HEADER_LINES) header lines. 513.
     TooManyHeaders,
-    /// The datagram ended before the empty line after the headers.
+    /// The datagram ended before the empty line after the headers. 400.
     NoEmptyLine,
-    /// A header that must be there once is there twice.
+    /// From, To, Call-ID, CSeq, Max-Forwards or Content-Length is there twice (RFC 3261 section 7.3.1), whatever the two
+    /// say. 400. Other headers that may be there once are judged when they are read: [`ValueFault::Duplicate`].
     Duplicate(HeaderName),
-    /// Content-Length is not a number.
+    /// Content-Length is not a number, or one over 2^32 − 1. 400.
     ContentLength,
-    /// Content-Length is larger than what is left of the datagram (RFC 3261 section 18.3).
+    /// Content-Length is larger than what is left of the datagram (RFC 3261 section 18.3). 400.
     Truncated,
 }
 
@@ -63,6 +68,9 @@ pub struct ParseError {
 impl ParseError {
     /// The status that answers a request with this fault; `None` when it is dropped instead, which is the case for
     /// every response (RFC 3261 section 18.1.2) and for what does not start like a request.
+    ///
+    /// An answer also needs something to be built from: when [`Message::salvage`](crate::Message::salvage) has nothing, or
+    /// a request without Via, or an ACK, there is none ([`verdict::judge`](crate::verdict::judge)).
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         if self.response {
@@ -113,7 +121,7 @@ impl fmt::Display for ParseError {
 
 impl core::error::Error for ParseError {}
 
-/// Why a header value or URI cannot be read.
+/// Why a header value or URI cannot be read. All of them are 400 to a request ([`ValueError::status`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ValueFault {

@@ -21,6 +21,7 @@ fn examples() -> Vec<(&'static str, Vec<u8>)> {
     let long = |n: usize| "x".repeat(n);
     vec![
         ("nothing but CRLF", b"\r\n\r\n".to_vec()),
+        ("message over its limit", [more(""), vec![b'x'; limit::MESSAGE]].concat()),
         ("not SIP", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
         ("not SIP", b"\x80\x01\x02\x03garbage".to_vec()),
         ("start line without version", plain(" SIP/2.0\r\n", "\r\n")),

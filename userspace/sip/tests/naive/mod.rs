@@ -202,7 +202,7 @@ fn start_line(line: &[u8]) -> Option<Start> {
     }
     let pieces: Vec<&[u8]> = line.split(|&b| b == b' ').collect();
     let [method, uri, version] = pieces[..] else { return None };
-    // DECIDED: any visible ASCII; whether it is a URI is asked by who needs it.
+    // DECIDED: any visible ASCII, up to the limit; whether it is a URI is asked by who needs it.
     let visible = uri.iter().all(|&b| b > b' ' && b < 0x7f);
     if !is_token(method)
         || uri.is_empty()
@@ -353,6 +353,7 @@ pub fn top_via(value: &[u8]) -> Option<Via> {
     Some(via)
 }
 
+/// DECIDED: 1 to 65,535; no packet can be sent to another.
 fn port_number(digits: &[u8]) -> Option<u16> {
     std::str::from_utf8(digits).ok()?.parse().ok().filter(|&p| p != 0)
 }
@@ -401,7 +402,7 @@ fn host(rest: &mut Rest<'_>) -> Option<String> {
         }
         return ipv6(inner).map(|a| format!("[{a}]"));
     }
-    // DECIDED: "_" in names, and a last label that begins with a digit, as long as it is not all digits and dots.
+    // DECIDED: "_" in names, and "-" and digits anywhere in a label, as long as the name is not all digits and dots.
     let text = rest.take_while(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
     if text.iter().all(|&b| b.is_ascii_digit() || b == b'.') {
         return ipv4(text).map(|a| a.to_string());
