@@ -12,7 +12,9 @@ use crate::limit;
 use crate::param::{Param, quoted_end, strip_quotes};
 use crate::text::Text;
 
-/// A hash as `response`, `rspauth` or HA1 carry it: 128 or 256 bits, read from 32 or 64 hexadecimal digits.
+/// A hash as `response`, `rspauth` or HA1 carry it (`request-digest`, `response-digest`: RFC 7616 sections 3.4.1 and 3.5):
+/// 128 or 256 bits, read from 32 or 64 hexadecimal digits. It is a value of fixed size, so no length that a sender chose
+/// is left in it. Which algorithm made it, it does not know.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Hash {
     /// MD5.
@@ -22,7 +24,8 @@ pub enum Hash {
 }
 
 impl Hash {
-    /// 32 or 64 hexadecimal digits; the RFCs write them in lower case, either is read.
+    /// The hash that `text` spells: 32 or 64 hexadecimal digits; the RFCs write them in lower case, either is read. `None`
+    /// for any other length and any other byte.
     #[must_use]
     pub fn from_hex(text: &[u8]) -> Option<Hash> {
         fn read<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
@@ -66,7 +69,8 @@ impl fmt::Debug for Hash {
     }
 }
 
-/// The algorithm parameter (RFC 8760 section 2.1); MD5 when it is left out.
+/// `algorithm = "algorithm" EQUAL ( "MD5" / "MD5-sess" / token )` (RFC 3261 section 25.1, RFC 7616 section 6.1, RFC 8760
+/// section 2.1); MD5 when it is left out. Whether the [`Hash`](enum@Hash) beside it has the algorithm's size is for the caller to check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the names are the algorithms
 pub enum Algorithm<'a> {
@@ -100,7 +104,7 @@ impl<'a> Algorithm<'a> {
     }
 }
 
-/// Quality of protection.
+/// `qop-value = "auth" / "auth-int" / token` (RFC 3261 section 25.1, RFC 7616 section 3.4), without the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the names are the values
 pub enum Qop {
@@ -120,7 +124,21 @@ impl Qop {
     }
 }
 
-/// Authorization or Proxy-Authorization.
+/// `credentials = ( "Digest" LWS digest-response ) / other-response`: Authorization or Proxy-Authorization (RFC 3261
+/// sections 20.7, 20.28 and 25.1; RFC 7616 section 3.4). The scheme is compared without regard to case.
+///
+/// Limits and errors: see [`parse`](Self::parse). Nothing is verified here: not the response, the nonce, its count, the
+/// realm, nor that `uri` is the Request-URI.
+///
+/// ```
+/// use strowger_sip::{Algorithm, Credentials};
+///
+/// let value = b"Digest username=\"alice\", realm=\"example.net\", nonce=\"n1\", uri=\"sip:example.net\", \
+///     response=\"6629fae49393a05397450978507c4ef1\", algorithm=MD5";
+/// let Credentials::Digest(digest) = Credentials::parse(value)? else { panic!("another scheme") };
+/// assert_eq!((digest.username, digest.algorithm, digest.qop), (&b"alice"[..], Algorithm::Md5, None));
+/// # Ok::<(), strowger_sip::ValueError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Credentials<'a> {
     /// Digest credentials with everything a check needs.
@@ -129,13 +147,16 @@ pub enum Credentials<'a> {
     Other {
         /// The scheme.
         scheme: &'a [u8],
-        /// What follows it.
+        /// What follows it, unchecked.
         rest: &'a [u8],
     },
 }
 
-/// Digest credentials (RFC 7616 section 3.4). Quoted values are without quotes, their escapes as they stand: compare
-/// with [`quoted::equals`](crate::quoted::equals).
+/// `digest-response = dig-resp *( COMMA dig-resp )` (RFC 3261 section 25.1, RFC 7616 section 3.4).
+///
+/// Values are without quotes, whether or not the grammar has them quoted; escapes are as they stand: compare with
+/// [`quoted::equals`](crate::quoted::equals). Parameters other than these are passed over. The values may be empty, since
+/// an empty quoted string is a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DigestCredentials<'a> {
     /// `username`.
@@ -146,7 +167,7 @@ pub struct DigestCredentials<'a> {
     pub nonce: &'a [u8],
     /// `uri`: what the client hashed, not what is routed by.
     pub uri: &'a [u8],
-    /// `response`.
+    /// `response`, of the size that it has; see [`Algorithm`].
     pub response: Hash,
     /// `algorithm`.
     pub algorithm: Algorithm<'a>,
@@ -167,8 +188,10 @@ impl<'a> Credentials<'a> {
     ///
     /// # Errors
     /// [`ValueFault::Missing`] when a Digest lacks username, realm, nonce, uri or response, or cnonce or nc beside
-    /// qop; [`ValueFault::DuplicateParameter`]; [`ValueFault::Number`] for a response or nc that is not of its size;
-    /// more than [`limit::AUTH_PARAMETERS`].
+    /// qop; [`ValueFault::DuplicateParameter`] for one of those that are read; [`ValueFault::Number`] for a response or nc
+    /// that is not of its size; [`ValueFault::Unexpected`] for a qop that is neither auth nor auth-int;
+    /// [`ValueFault::TooMany`] over [`limit::AUTH_PARAMETERS`]; a scheme without anything after it; what the grammar does
+    /// not allow.
     pub fn parse(text: &'a [u8]) -> Result<Credentials<'a>, ValueError> {
         let (scheme, at) = scheme(text)?;
         if !scheme.eq_ignore_ascii_case(b"Digest") {
@@ -221,7 +244,9 @@ impl<'a> Credentials<'a> {
     }
 }
 
-/// WWW-Authenticate or Proxy-Authenticate. One challenge in each header line (RFC 8760 section 2.3).
+/// `challenge = ( "Digest" LWS digest-cln *( COMMA digest-cln ) ) / other-challenge`: WWW-Authenticate or
+/// Proxy-Authenticate (RFC 3261 sections 20.44, 20.27 and 25.1; RFC 7616 section 3.3). One challenge in each header line
+/// (RFC 8760 section 2.3): a second one after a comma is not understood, and an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Challenge<'a> {
     /// A Digest challenge.
@@ -230,12 +255,13 @@ pub enum Challenge<'a> {
     Other {
         /// The scheme.
         scheme: &'a [u8],
-        /// What follows it.
+        /// What follows it, unchecked.
         rest: &'a [u8],
     },
 }
 
-/// A Digest challenge (RFC 7616 section 3.3). Quoted values as in [`DigestCredentials`].
+/// `digest-cln` of a Digest challenge (RFC 3261 section 25.1, RFC 7616 section 3.3). Values as in [`DigestCredentials`];
+/// `domain` is not taken apart. Offers of qop other than auth and auth-int are passed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DigestChallenge<'a> {
     /// `realm`.
@@ -262,7 +288,8 @@ impl<'a> Challenge<'a> {
     /// Parses the value of WWW-Authenticate or Proxy-Authenticate.
     ///
     /// # Errors
-    /// [`ValueFault::Missing`] when a Digest lacks realm or nonce; otherwise as [`Credentials::parse`].
+    /// [`ValueFault::Missing`] when a Digest lacks realm or nonce; [`ValueFault::DuplicateParameter`];
+    /// [`ValueFault::TooMany`] over [`limit::AUTH_PARAMETERS`]; what the grammar does not allow.
     pub fn parse(text: &'a [u8]) -> Result<Challenge<'a>, ValueError> {
         let (scheme, at) = scheme(text)?;
         if !scheme.eq_ignore_ascii_case(b"Digest") {
@@ -293,12 +320,13 @@ impl<'a> Challenge<'a> {
     }
 }
 
-/// Authentication-Info (RFC 7616 section 3.5).
+/// `ainfo *( COMMA ainfo )`: Authentication-Info (RFC 3261 sections 20.6 and 25.1, RFC 7616 section 3.5). Values as in
+/// [`DigestCredentials`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuthenticationInfo<'a> {
     /// `nextnonce`.
     pub next_nonce: Option<&'a [u8]>,
-    /// `qop`.
+    /// `qop`; `None` also for another value than auth and auth-int.
     pub qop: Option<Qop>,
     /// `rspauth`.
     pub response: Option<Hash>,
@@ -312,7 +340,9 @@ impl<'a> AuthenticationInfo<'a> {
     /// Parses the value of Authentication-Info.
     ///
     /// # Errors
-    /// As [`Credentials::parse`]; nothing has to be there.
+    /// [`ValueFault::Number`] for an rspauth or nc that is not of its size; [`ValueFault::DuplicateParameter`];
+    /// [`ValueFault::TooMany`] over [`limit::AUTH_PARAMETERS`]; what the grammar does not allow. There must be one
+    /// parameter, no matter which.
     pub fn parse(text: &'a [u8]) -> Result<AuthenticationInfo<'a>, ValueError> {
         let names = [&b"nextnonce"[..], b"qop", b"rspauth", b"cnonce", b"nc"];
         let [next_nonce, qop, response, cnonce, nc] = Fields::read(text, 0, names)?.0;

@@ -3,10 +3,13 @@
 use crate::class;
 use crate::error::{ValueError, ValueFault};
 
-/// A date as the Date header has it; exists on the calendar.
+/// `rfc1123-date = wkday "," SP date1 SP time SP "GMT"` (RFC 3261 sections 20.17 and 25.1); it exists on the calendar.
+///
+/// Always 29 bytes, one SP wherever there is white space. Names of days and months and the zone are read in any case. Not
+/// checked: that the day of the week is the right one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Date {
-    /// Four digits.
+    /// 0 to 9999.
     pub year: u16,
     /// 1 to 12.
     pub month: u8,

@@ -10,7 +10,10 @@ use crate::param::{self, Params};
 use crate::start::Method;
 use crate::text::Text;
 
-/// `callid *(SEMI param)` with both tags: Replaces, Join, Target-Dialog.
+/// `callid *( SEMI param )` with both tags: Replaces (RFC 3891 section 6.1), Join (RFC 3911), Target-Dialog (RFC 4538).
+///
+/// The Call-ID has at most [`limit::IDENTIFIER`] octets. Not checked: the length of the tags, that early-only is alone (it
+/// has no meaning in Join and Target-Dialog), that there is such a dialog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DialogReference<'a> {
     /// The Call-ID.
@@ -29,7 +32,8 @@ impl<'a> DialogReference<'a> {
     /// Parses the value of Replaces or Join.
     ///
     /// # Errors
-    /// [`ValueFault::Missing`] without both tags; [`ValueFault::DuplicateParameter`]; what the grammar does not allow.
+    /// [`ValueFault::Missing`] without both tags; [`ValueFault::DuplicateParameter`] for a tag that is there twice;
+    /// [`ValueFault::TooLong`] for the Call-ID; more than [`limit::PARAMETERS`]; what the grammar does not allow.
     pub fn parse(text: &'a [u8]) -> Result<DialogReference<'a>, ValueError> {
         Self::with_tags(text, b"to-tag", b"from-tag")
     }
@@ -70,7 +74,7 @@ impl<'a> DialogReference<'a> {
     }
 }
 
-/// `RAck = response-num LWS CSeq-num LWS Method` (RFC 3262 section 7.2).
+/// `RAck = response-num LWS CSeq-num LWS Method` (RFC 3262 sections 7.2 and 10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RAck<'a> {
     /// The RSeq of the response that is acknowledged: 1 to 2^32 − 1.
@@ -83,7 +87,8 @@ impl<'a> RAck<'a> {
     /// Parses a RAck value.
     ///
     /// # Errors
-    /// [`ValueFault::Number`], or what the grammar does not allow.
+    /// [`ValueFault::Number`] for a response number of 0 or over 2^32 − 1 and for a CSeq number over [`limit::CSEQ`];
+    /// what the grammar does not allow.
     pub fn parse(text: &'a [u8]) -> Result<RAck<'a>, ValueError> {
         let digits = class::span(text, class::DIGIT);
         let at = class::skip_lws(text, digits);
@@ -108,12 +113,12 @@ pub(crate) fn rseq(text: &[u8]) -> Result<u32, ValueError> {
     class::decimal(text).filter(|&n| n != 0).ok_or(ValueError::new(ValueFault::Number, 0))
 }
 
-/// `Event = event-type *( SEMI event-param )` (RFC 6665 section 8.4).
+/// `Event = event-type *( SEMI event-param )` (RFC 6665 section 8.4). The package is any token: its dots are not looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event<'a> {
     /// Package and template-packages, as in `presence.winfo`; case counts (section 8.2.1).
     pub package: &'a [u8],
-    /// The id parameter.
+    /// The id parameter; the first, if there are several.
     pub id: Option<&'a [u8]>,
     /// All parameters.
     pub params: Params<'a>,
@@ -123,14 +128,14 @@ impl<'a> Event<'a> {
     /// Parses an Event value.
     ///
     /// # Errors
-    /// What the grammar does not allow.
+    /// What the grammar does not allow; more than [`limit::PARAMETERS`].
     pub fn parse(text: &'a [u8]) -> Result<Event<'a>, ValueError> {
         let (package, params) = token_with_params(text)?;
         Ok(Event { package, id: params.value(b"id"), params })
     }
 }
 
-/// State of a subscription.
+/// `substate-value = "active" / "pending" / "terminated" / extension-substate`, in any case (RFC 6665 section 8.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the names are the states
 pub enum State<'a> {
@@ -141,14 +146,15 @@ pub enum State<'a> {
     Other(&'a [u8]),
 }
 
-/// `Subscription-State = substate-value *( SEMI subexp-params )` (RFC 6665 section 8.4).
+/// `Subscription-State = substate-value *( SEMI subexp-params )` (RFC 6665 section 8.4). Of a parameter that is there
+/// several times, the first counts. Seconds over 2^32 − 1 are 2^32 − 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubscriptionState<'a> {
     /// The state.
     pub state: State<'a>,
     /// `expires` in seconds.
     pub expires: Option<u32>,
-    /// `reason`.
+    /// `reason`, without quotes if it has any.
     pub reason: Option<&'a [u8]>,
     /// `retry-after` in seconds.
     pub retry_after: Option<u32>,
@@ -160,7 +166,8 @@ impl<'a> SubscriptionState<'a> {
     /// Parses a Subscription-State value.
     ///
     /// # Errors
-    /// [`ValueFault::Number`], or what the grammar does not allow.
+    /// [`ValueFault::Number`] for an expires or retry-after that is no number; what the grammar does not allow; more than
+    /// [`limit::PARAMETERS`].
     pub fn parse(text: &'a [u8]) -> Result<SubscriptionState<'a>, ValueError> {
         let (state, params) = token_with_params(text)?;
         let state = if state.eq_ignore_ascii_case(b"active") {

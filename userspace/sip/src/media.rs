@@ -7,7 +7,8 @@ use crate::param::{self, Params};
 use crate::scan;
 use crate::text::Text;
 
-/// `m-type SLASH m-subtype *( SEMI m-parameter )`, or a media range with `*`.
+/// `m-type SLASH m-subtype *( SEMI m-parameter )`: Content-Type (RFC 3261 section 20.15), or one range of Accept, where a
+/// type or subtype may be `*` (section 20.1). Any two tokens are taken: a `*` in a Content-Type is not refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MediaType<'a> {
     /// The type; compare without regard to case.
@@ -22,7 +23,7 @@ impl<'a> MediaType<'a> {
     /// Parses a Content-Type value.
     ///
     /// # Errors
-    /// What the grammar does not allow.
+    /// What the grammar does not allow; more than [`limit::PARAMETERS`](crate::limit::PARAMETERS).
     pub fn parse(text: &'a [u8]) -> Result<MediaType<'a>, ValueError> {
         single(Text::alone(text), 0)
     }
@@ -49,12 +50,12 @@ impl<'a> Value<'a> for MediaType<'a> {
     }
 }
 
-/// `disp-type *( SEMI disp-param )` (RFC 3261 section 20.11).
+/// `disp-type *( SEMI disp-param )`: Content-Disposition (RFC 3261 section 20.11). Any token is a type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Disposition<'a> {
     /// `session`, `render`, …; compare without regard to case.
     pub kind: &'a [u8],
-    /// `handling=optional`; required otherwise.
+    /// `handling=optional`; without it, and with any other value, the handling is required.
     pub is_optional: bool,
     /// All parameters.
     pub params: Params<'a>,
@@ -64,7 +65,7 @@ impl<'a> Disposition<'a> {
     /// Parses a Content-Disposition value.
     ///
     /// # Errors
-    /// What the grammar does not allow.
+    /// What the grammar does not allow; more than [`limit::PARAMETERS`](crate::limit::PARAMETERS).
     pub fn parse(text: &'a [u8]) -> Result<Disposition<'a>, ValueError> {
         let (kind, params) = token_with_params(text)?;
         let is_optional = params.value(b"handling").is_some_and(|v| v.eq_ignore_ascii_case(b"optional"));

@@ -1,6 +1,10 @@
-//! Quoted strings: RFC 3261 section 25.1.
+//! The inside of a quoted string: `*( qdtext / quoted-pair )` of RFC 3261 section 25.1.
+//!
+//! Views give quoted values without their quotes and with their escapes, since undoing them would need memory. These two
+//! read through the escapes. Whether the inside is UTF-8 is not checked.
 
-/// The bytes of a quoted string's inside (without its quotes) with every quoted pair replaced by its second byte.
+/// The bytes of a quoted string's inside (without its quotes) with every quoted pair replaced by its second byte. A `\` at
+/// the very end, which no view leaves there, is dropped.
 pub fn unescape(inside: &[u8]) -> impl Iterator<Item = u8> + Clone + '_ {
     let mut bytes = inside.iter().copied();
     core::iter::from_fn(move || match bytes.next() {

@@ -1,4 +1,4 @@
-//! The few facts of an SDP body (RFC 4566) that a call record needs: media kinds, codecs, addresses.
+//! The few facts of an SDP body (RFC 8866) that a call record needs: media kinds, codecs, addresses.
 //!
 //! Bodies stay opaque otherwise. Everything is bounded, and a body that is not SDP yields no facts instead of an
 //! error: nothing about a call's routing may hang on its body.
@@ -9,10 +9,15 @@ use crate::class;
 use crate::host;
 use crate::limit;
 
-/// What a call record wants of a session description.
+/// What a call record wants of a session description (`session-description`, RFC 8866 section 9): its `c=` line, and of
+/// every medium the `m=`, `c=` and `a=rtpmap` lines.
+///
+/// At most [`limit::SDP_MEDIA`] media, [`limit::SDP_FORMATS`] formats of each, [`limit::SDP_LINES`] lines. There is no error:
+/// a line that cannot be read, or is of another kind, is passed over, and with an `m=` line the lines below it. Not checked:
+/// the order of lines, whether those that RFC 8866 demands are there, the version. Offers and answers are not compared.
 #[derive(Clone, Copy, Debug)]
 pub struct SdpFacts<'a> {
-    /// The session's connection address, if it is an address.
+    /// The session's connection address (`connection-field`), if it is an address and not a name.
     pub connection: Option<IpAddr>,
     media: [Media<'a>; limit::SDP_MEDIA],
     count: usize,
@@ -20,16 +25,17 @@ pub struct SdpFacts<'a> {
     pub truncated: bool,
 }
 
-/// One media description.
+/// One media description: `media-field = "m=" media SP port ["/" integer] SP proto 1*(SP fmt)` and what belongs to it
+/// (RFC 8866 sections 5.14 and 9).
 #[derive(Clone, Copy, Debug)]
 pub struct Media<'a> {
     /// `audio`, `video`, `image`, …
     pub kind: &'a [u8],
-    /// The port; 0 for a medium that was refused.
+    /// The port, the first one of several; 0 for a medium that was refused.
     pub port: u16,
     /// `RTP/AVP`, `RTP/SAVPF`, …
     pub protocol: &'a [u8],
-    /// The medium's own connection address, or the session's.
+    /// The medium's own connection address, or the session's; `None` also when the medium's own is a name.
     pub connection: Option<IpAddr>,
     formats: [Format<'a>; limit::SDP_FORMATS],
     count: usize,
@@ -63,7 +69,16 @@ impl<'a> Media<'a> {
 }
 
 impl<'a> SdpFacts<'a> {
-    /// Reads a body. Lines it does not know are passed over.
+    /// Reads a body. Lines end with LF, or with CRLF as they should.
+    ///
+    /// ```
+    /// use strowger_sip::SdpFacts;
+    ///
+    /// let facts = SdpFacts::read(b"v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 40000 RTP/AVP 8 101\r\n");
+    /// let [audio] = facts.media() else { panic!("one medium") };
+    /// assert_eq!((audio.port, audio.connection), (40_000, Some([192, 0, 2, 1].into())));
+    /// assert_eq!(audio.formats()[0].codec, Some(&b"PCMA"[..]));
+    /// ```
     #[must_use]
     pub fn read(body: &'a [u8]) -> SdpFacts<'a> {
         let mut facts =

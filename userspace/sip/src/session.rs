@@ -10,7 +10,7 @@ use crate::param::{self, Params, quoted_end, strip_quotes};
 use crate::scan;
 use crate::text::Text;
 
-/// Who refreshes a session.
+/// `refresher-param = "refresher" EQUAL ( "uas" / "uac" )`: who refreshes a session (RFC 4028 section 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the names are the roles
 pub enum Refresher {
@@ -18,7 +18,7 @@ pub enum Refresher {
     Uas,
 }
 
-/// `Session-Expires = delta-seconds *( SEMI se-params )` (RFC 4028 section 4).
+/// `Session-Expires = delta-seconds *( SEMI se-params )` (RFC 4028 section 4). Seconds over 2^32 − 1 are 2^32 − 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionExpires<'a> {
     /// The interval in seconds. Below 90 it answers 422 (section 5); that is for the caller to say.
@@ -33,7 +33,8 @@ impl<'a> SessionExpires<'a> {
     /// Parses a Session-Expires value.
     ///
     /// # Errors
-    /// [`ValueFault::Number`]; a refresher that is neither uac nor uas.
+    /// [`ValueFault::Number`] without digits at the front; [`ValueFault::Unexpected`] for a refresher that is neither uac nor
+    /// uas; more than [`limit::PARAMETERS`](crate::limit::PARAMETERS); what the grammar does not allow.
     pub fn parse(text: &'a [u8]) -> Result<SessionExpires<'a>, ValueError> {
         let (seconds, params) = seconds_with_params(text)?;
         let refresher = match params.value(b"refresher") {
@@ -53,7 +54,8 @@ pub(crate) fn seconds_with_params(text: &[u8]) -> Result<(u32, Params<'_>), Valu
     Ok((seconds, trailing(text, digits)?))
 }
 
-/// `Retry-After = delta-seconds [ comment ] *( SEMI retry-param )` (RFC 3261 section 20.33).
+/// `Retry-After = delta-seconds [ comment ] *( SEMI retry-param )` (RFC 3261 section 20.33). Seconds over 2^32 − 1 are
+/// 2^32 − 1. The comment is any bytes up to its last parenthesis; comments in it may nest to any depth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryAfter<'a> {
     /// Seconds from now.
@@ -70,7 +72,9 @@ impl<'a> RetryAfter<'a> {
     /// Parses a Retry-After value.
     ///
     /// # Errors
-    /// [`ValueFault::Number`]; [`ValueFault::Unterminated`] for a comment without end.
+    /// [`ValueFault::Number`] without digits at the front, or for a duration that is no number;
+    /// [`ValueFault::Unterminated`] for a comment without end; more than [`limit::PARAMETERS`](crate::limit::PARAMETERS); what
+    /// the grammar does not allow.
     pub fn parse(text: &'a [u8]) -> Result<RetryAfter<'a>, ValueError> {
         let digits = class::span(text, class::DIGIT);
         let seconds = delta_seconds(&text[..digits]).ok_or(ValueError::new(ValueFault::Number, 0))?;
@@ -111,7 +115,11 @@ fn comment_end(text: &[u8], at: usize) -> Result<usize, ValueError> {
     Err(ValueError::new(ValueFault::Unterminated, at))
 }
 
-/// One value of Reason: `protocol *( SEMI reason-params )` (RFC 3326 section 2).
+/// `reason-value = protocol *( SEMI reason-params )`: one value of Reason (RFC 3326 section 2). Of a parameter that is
+/// there several times, the first counts.
+///
+/// Errors: [`ValueFault::Number`] for a cause that is no number up to 2^32 − 1; what the grammar does not allow. Not
+/// checked: that the cause is one of the protocol, that each protocol is there once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reason<'a> {
     /// `SIP`, `Q.850`, or another token; compare without regard to case.
@@ -141,7 +149,11 @@ impl<'a> Value<'a> for Reason<'a> {
     }
 }
 
-/// One value of Warning: `warn-code SP warn-agent SP warn-text` (RFC 3261 section 20.43).
+/// `warning-value = warn-code SP warn-agent SP warn-text`: one value of Warning (RFC 3261 section 20.43). Any white space
+/// is taken for SP, and none will do before the text.
+///
+/// Errors: [`ValueFault::Unexpected`] where the three are not in this order; [`ValueFault::Unterminated`]. Not checked: that
+/// the agent is a host, with port, or a token, and the range of the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Warning<'a> {
     /// Three digits.
@@ -168,7 +180,8 @@ impl<'a> Value<'a> for Warning<'a> {
     }
 }
 
-/// `Privacy = priv-value *( ";" priv-value )` (RFC 3323 section 4.2).
+/// `Privacy-hdr = priv-value *( ";" priv-value )` (RFC 3323 section 4.2), where `,` passes for `;`. Not checked: that the
+/// values are known, and that `none` is alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Privacy<'a> {
     raw: &'a [u8],
@@ -178,7 +191,7 @@ impl<'a> Privacy<'a> {
     /// Parses a Privacy value.
     ///
     /// # Errors
-    /// A value that is not a token.
+    /// [`ValueFault::Unexpected`] for a value that is not a token; an empty one is none.
     pub fn parse(text: &'a [u8]) -> Result<Privacy<'a>, ValueError> {
         let privacy = Privacy { raw: text };
         match privacy.values().all(class::is_token) {

@@ -16,29 +16,31 @@ use crate::session::{Privacy, Reason, RetryAfter, SessionExpires, Warning, secon
 /// Each of these reads a header that may be there once: `Ok(None)` when it is not there, an error when it is there
 /// twice or cannot be read. Where a header may have several values, an iterator of results.
 impl<'a> Message<'a> {
-    /// Credentials for this server, one for each line (RFC 3261 section 20.7); of several realms or algorithms.
+    /// Credentials for this server, one for each line (RFC 3261 section 20.7); of several realms or algorithms. A line that
+    /// cannot be read is an error (see [`Credentials::parse`]) and the next one follows it.
     pub fn authorizations(&self) -> impl Iterator<Item = Result<Credentials<'a>, ValueError>> + use<'a> {
         self.each(HeaderName::Authorization, Credentials::parse)
     }
 
-    /// Credentials for proxies, one for each line (section 20.28).
+    /// Credentials for proxies, one for each line (section 20.28). As [`authorizations`](Self::authorizations).
     pub fn proxy_authorizations(
         &self,
     ) -> impl Iterator<Item = Result<Credentials<'a>, ValueError>> + use<'a> {
         self.each(HeaderName::ProxyAuthorization, Credentials::parse)
     }
 
-    /// Challenges of a server, one for each line (section 20.44, RFC 8760 section 2.3).
+    /// Challenges of a server, one for each line (section 20.44, RFC 8760 section 2.3). A line that cannot be read is an
+    /// error (see [`Challenge::parse`]) and the next one follows it: what is not understood is to be ignored.
     pub fn www_authenticates(&self) -> impl Iterator<Item = Result<Challenge<'a>, ValueError>> + use<'a> {
         self.each(HeaderName::WwwAuthenticate, Challenge::parse)
     }
 
-    /// Challenges of a proxy, one for each line (section 20.27).
+    /// Challenges of a proxy, one for each line (section 20.27). As [`www_authenticates`](Self::www_authenticates).
     pub fn proxy_authenticates(&self) -> impl Iterator<Item = Result<Challenge<'a>, ValueError>> + use<'a> {
         self.each(HeaderName::ProxyAuthenticate, Challenge::parse)
     }
 
-    /// Authentication-Info.
+    /// Authentication-Info (RFC 7616 section 3.5).
     ///
     /// # Errors
     /// See [`AuthenticationInfo::parse`].
@@ -46,13 +48,13 @@ impl<'a> Message<'a> {
         self.read(HeaderName::AuthenticationInfo, AuthenticationInfo::parse)
     }
 
-    /// Path values, topmost first (RFC 3327).
+    /// Path values, topmost first: `path-value` (RFC 3327 section 4).
     #[must_use]
     pub fn path(&self) -> Values<'a, NameAddr<'a>> {
         self.values(HeaderName::Path)
     }
 
-    /// Service-Route values (RFC 3608).
+    /// Service-Route values: `sr-value` (RFC 3608 section 5).
     #[must_use]
     pub fn service_routes(&self) -> Values<'a, NameAddr<'a>> {
         self.values(HeaderName::ServiceRoute)
@@ -71,43 +73,43 @@ impl<'a> Message<'a> {
         self.values(HeaderName::PPreferredIdentity)
     }
 
-    /// Methods of Allow.
+    /// Methods of Allow (section 20.5); they are case-sensitive, [`Token::is`] is not.
     #[must_use]
     pub fn allow(&self) -> Values<'a, Token<'a>> {
         self.values(HeaderName::Allow)
     }
 
-    /// Option tags of Unsupported.
+    /// Option tags of Unsupported (section 20.40).
     #[must_use]
     pub fn unsupported(&self) -> Values<'a, Token<'a>> {
         self.values(HeaderName::Unsupported)
     }
 
-    /// Event packages of Allow-Events.
+    /// Event packages of Allow-Events (RFC 6665 section 8.2.2).
     #[must_use]
     pub fn allow_events(&self) -> Values<'a, Token<'a>> {
         self.values(HeaderName::AllowEvents)
     }
 
-    /// Media ranges of Accept.
+    /// Media ranges of Accept (section 20.1).
     #[must_use]
     pub fn accept(&self) -> Values<'a, MediaType<'a>> {
         self.values(HeaderName::Accept)
     }
 
-    /// Reason values (RFC 3326).
+    /// Reason values (RFC 3326 section 2).
     #[must_use]
     pub fn reasons(&self) -> Values<'a, Reason<'a>> {
         self.values(HeaderName::Reason)
     }
 
-    /// Warning values.
+    /// Warning values (section 20.43).
     #[must_use]
     pub fn warnings(&self) -> Values<'a, Warning<'a>> {
         self.values(HeaderName::Warning)
     }
 
-    /// Reply-To.
+    /// Reply-To (section 20.31).
     ///
     /// # Errors
     /// See [`NameAddr::parse`].
@@ -115,7 +117,7 @@ impl<'a> Message<'a> {
         self.address(HeaderName::ReplyTo)
     }
 
-    /// Refer-To (RFC 3515).
+    /// Refer-To (RFC 3515 section 2.1).
     ///
     /// # Errors
     /// See [`NameAddr::parse`].
@@ -131,7 +133,7 @@ impl<'a> Message<'a> {
         self.address(HeaderName::ReferredBy)
     }
 
-    /// Replaces (RFC 3891).
+    /// Replaces (RFC 3891 section 6.1).
     ///
     /// # Errors
     /// See [`DialogReference::parse`].
@@ -155,7 +157,7 @@ impl<'a> Message<'a> {
         self.read(HeaderName::TargetDialog, DialogReference::parse_target)
     }
 
-    /// RAck (RFC 3262).
+    /// RAck (RFC 3262 section 7.2).
     ///
     /// # Errors
     /// See [`RAck::parse`].
@@ -163,15 +165,15 @@ impl<'a> Message<'a> {
         self.read(HeaderName::RAck, RAck::parse)
     }
 
-    /// RSeq, 1 to 2^32 − 1 (RFC 3262).
+    /// RSeq, 1 to 2^32 − 1 (RFC 3262 section 7.1).
     ///
     /// # Errors
-    /// Not such a number.
+    /// [`ValueFault::Number`].
     pub fn rseq(&self) -> Result<Option<u32>, ValueError> {
         self.read(HeaderName::RSeq, dialog::rseq)
     }
 
-    /// Event (RFC 6665).
+    /// Event (RFC 6665 section 8.2.1).
     ///
     /// # Errors
     /// See [`Event::parse`].
@@ -179,7 +181,7 @@ impl<'a> Message<'a> {
         self.read(HeaderName::Event, Event::parse)
     }
 
-    /// Subscription-State (RFC 6665).
+    /// Subscription-State (RFC 6665 section 8.2.3).
     ///
     /// # Errors
     /// See [`SubscriptionState::parse`].
@@ -187,7 +189,7 @@ impl<'a> Message<'a> {
         self.read(HeaderName::SubscriptionState, SubscriptionState::parse)
     }
 
-    /// Session-Expires (RFC 4028).
+    /// Session-Expires (RFC 4028 section 4).
     ///
     /// # Errors
     /// See [`SessionExpires::parse`].
@@ -195,41 +197,41 @@ impl<'a> Message<'a> {
         self.read(HeaderName::SessionExpires, SessionExpires::parse)
     }
 
-    /// Min-SE in seconds (RFC 4028).
+    /// Min-SE in seconds, its parameters left out: `delta-seconds *( SEMI generic-param )` (RFC 4028 section 5).
     ///
     /// # Errors
-    /// Not a number.
+    /// [`ValueFault::Number`]; parameters that the grammar does not allow.
     pub fn min_se(&self) -> Result<Option<u32>, ValueError> {
         self.read(HeaderName::MinSe, |text| seconds_with_params(text).map(|(seconds, _)| seconds))
     }
 
-    /// Min-Expires in seconds.
+    /// Min-Expires in seconds: `delta-seconds` (section 20.23).
     ///
     /// # Errors
-    /// Not a number.
+    /// [`ValueFault::Number`].
     pub fn min_expires(&self) -> Result<Option<u32>, ValueError> {
         self.seconds(HeaderName::MinExpires)
     }
 
-    /// Flow-Timer in seconds (RFC 5626).
+    /// Flow-Timer in seconds: `1*DIGIT` (RFC 5626 section 10).
     ///
     /// # Errors
-    /// Not a number.
+    /// [`ValueFault::Number`].
     pub fn flow_timer(&self) -> Result<Option<u32>, ValueError> {
         self.seconds(HeaderName::FlowTimer)
     }
 
-    /// Max-Breadth (RFC 5393).
+    /// Max-Breadth: `1*DIGIT`, up to 2^32 − 1 (RFC 5393 section 5.8).
     ///
     /// # Errors
-    /// Not a number.
+    /// [`ValueFault::Number`].
     pub fn max_breadth(&self) -> Result<Option<u32>, ValueError> {
         self.read(HeaderName::MaxBreadth, |text| {
             class::decimal(text).ok_or(ValueError::new(ValueFault::Number, 0))
         })
     }
 
-    /// Retry-After.
+    /// Retry-After (section 20.33).
     ///
     /// # Errors
     /// See [`RetryAfter::parse`].
@@ -237,7 +239,7 @@ impl<'a> Message<'a> {
         self.read(HeaderName::RetryAfter, RetryAfter::parse)
     }
 
-    /// Privacy (RFC 3323).
+    /// Privacy (RFC 3323 section 4.2).
     ///
     /// # Errors
     /// See [`Privacy::parse`].
@@ -245,7 +247,7 @@ impl<'a> Message<'a> {
         self.read(HeaderName::Privacy, Privacy::parse)
     }
 
-    /// Date.
+    /// Date (section 20.17).
     ///
     /// # Errors
     /// See [`Date::parse`].
@@ -253,7 +255,7 @@ impl<'a> Message<'a> {
         self.read(HeaderName::Date, Date::parse)
     }
 
-    /// Content-Type.
+    /// Content-Type (section 20.15).
     ///
     /// # Errors
     /// See [`MediaType::parse`].
@@ -261,7 +263,7 @@ impl<'a> Message<'a> {
         self.read(HeaderName::ContentType, MediaType::parse)
     }
 
-    /// Content-Disposition.
+    /// Content-Disposition (section 20.11).
     ///
     /// # Errors
     /// See [`Disposition::parse`].
@@ -269,7 +271,8 @@ impl<'a> Message<'a> {
         self.read(HeaderName::ContentDisposition, Disposition::parse)
     }
 
-    /// Facts of the body if it says that it is SDP.
+    /// Facts of the body if Content-Type says that it is `application/sdp`; `None` also when that cannot be read. A body of
+    /// several parts is not opened.
     #[must_use]
     pub fn sdp(&self) -> Option<SdpFacts<'a>> {
         let kind = self.content_type().ok().flatten()?;
