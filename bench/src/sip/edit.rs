@@ -6,7 +6,7 @@
 
 use std::hint::black_box;
 
-use strowger_sip::{Buffer, EditPlan, HeaderName, Index, Message, Reply, Via};
+use strowger_sip::{Buffer, EditPlan, Essentials, HeaderName, Index, Message, Reply, Via};
 
 use super::messages::{Change, Sample};
 use super::peers::{Editor, name};
@@ -51,7 +51,7 @@ pub fn entries(workload: &'static str, work: Work, samples: &[Sample]) -> Vec<En
 /// they do not in the node.
 struct InPlace {
     work: Work,
-    messages: Vec<(Message<'static>, Via<'static>, Change)>,
+    messages: Vec<(Message<'static>, Essentials<'static>, Change)>,
     buffers: Vec<Vec<u8>>,
     plan: Box<EditPlan>,
     group: usize,
@@ -65,7 +65,7 @@ impl InPlace {
             let bytes: &'static [u8] = Vec::leak(sample.bytes.clone());
             let index: &'static mut Index = Box::leak(Box::new(Index::new()));
             let message = Message::parse(bytes, index).map_err(Refusal::of)?;
-            messages.push((message, message.top_via().map_err(Refusal::of)?, sample.change.clone()));
+            messages.push((message, message.essentials().map_err(Refusal::of)?, sample.change.clone()));
         }
         let buffers = vec![Vec::new(); SEGMENT];
         let mut case = Self {
@@ -96,17 +96,18 @@ impl InPlace {
     fn edit(&mut self, mut sent: impl FnMut(&[u8])) {
         let Self { work, messages, buffers, plan, group } = self;
         let messages = messages.iter().skip(*group * SEGMENT);
-        for ((message, via, change), bytes) in messages.zip(buffers) {
+        for ((message, headers, change), bytes) in messages.zip(buffers) {
             let end = bytes.len() - TAILROOM;
             let Some(mut buffer) = Buffer::new(bytes, HEADROOM..end) else { continue };
             let planned = match *work {
-                Work::Forward => forward(plan, message, via, change),
+                Work::Forward => forward(plan, message, &headers.via, change),
                 Work::StripVia => {
                     plan.begin(message);
                     plan.remove_top_via(message)
                 }
-                Work::Reply(code) => plan.reply(
+                Work::Reply(code) => plan.reply_read(
                     message,
+                    headers,
                     &Reply {
                         code,
                         to_tag: Some(change.tag.as_bytes()),

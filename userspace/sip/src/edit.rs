@@ -6,6 +6,7 @@
 //! untouched header to the end of the body: the start line and the top headers grow into the headroom, and the edit
 //! costs the bytes before it, not the message.
 
+mod copy;
 mod header;
 mod layout;
 mod reply;
@@ -89,6 +90,9 @@ struct Edit {
     len: u16,
 }
 
+/// See [`EditPlan::last`]; beyond every offset.
+const CLOSED: u32 = u32::MAX;
+
 /// Changes to one message. Fixed size (8.5 KiB), no heap; a worker makes one and uses it for every message.
 ///
 /// Offsets are those of the [`Message`]; edits may be given in any order and may touch but not overlap. Text inserted
@@ -97,7 +101,7 @@ struct Edit {
 pub struct EditPlan {
     /// Sorted by `from`, then `to`, then time.
     edits: [Edit; limit::EDITS],
-    text: [u8; limit::EDIT_TEXT],
+    text: [u8; limit::EDIT_TEXT + copy::SLACK],
     count: u16,
     used: u16,
     /// Length of the datagram that the plan is for.
@@ -105,6 +109,11 @@ pub struct EditPlan {
     /// The message in the datagram: what lies outside (RFC 3261 sections 7.5 and 18.3) is dropped.
     start: u16,
     end: u16,
+    /// Edits from here on come after all others: where the last one ends, `start` without any, [`CLOSED`] when the last
+    /// one is to stay the last.
+    last: u32,
+    /// Length of the message after the edits.
+    edited: u32,
 }
 
 impl Default for EditPlan {
@@ -119,24 +128,33 @@ impl EditPlan {
     pub const fn new() -> Self {
         Self {
             edits: [Edit { from: 0, to: 0, text: 0, len: 0 }; limit::EDITS],
-            text: [0; limit::EDIT_TEXT],
+            text: [0; limit::EDIT_TEXT + copy::SLACK],
             count: 0,
             used: 0,
             datagram: 0,
             start: 0,
             end: 0,
+            last: 0,
+            edited: 0,
         }
     }
 
     /// Forgets all edits and begins anew for `message`.
     #[inline]
     pub fn begin(&mut self, message: &Message<'_>) {
+        let extent = message.extent();
+        self.begin_at(message.datagram().len(), extent);
+    }
+
+    #[inline]
+    fn begin_at(&mut self, datagram: usize, extent: Range<usize>) {
         self.count = 0;
         self.used = 0;
-        self.datagram = message.datagram().len() as u16;
-        let extent = message.extent();
+        self.datagram = datagram as u16;
         self.start = extent.start as u16;
         self.end = extent.end as u16;
+        self.last = u32::from(self.start);
+        self.edited = extent.len() as u32;
     }
 
     /// Puts `text` in place of `range`.
@@ -154,43 +172,73 @@ impl EditPlan {
     /// As [`replace`](Self::replace).
     #[inline]
     pub fn replace_with(&mut self, range: Range<usize>, parts: &[&[u8]]) -> Result<(), EditError> {
-        self.edit(range, parts.iter().copied())
+        let mut at = usize::from(self.used);
+        for part in parts {
+            at = self.put(at, part)?;
+        }
+        self.add(range, at)
     }
 
-    #[inline]
-    fn edit<'t>(
+    /// Puts a part of new text at `at`, which is in `text`; returns where it ends. It counts once it is given to
+    /// [`add`](Self::add).
+    #[inline(always)]
+    fn put(&mut self, at: usize, part: &[u8]) -> Result<usize, EditError> {
+        copy::put(&mut self.text, at, part).ok_or(EditError::TextFull)
+    }
+
+    /// As [`put`](Self::put), for the first `len` octets of a block.
+    #[inline(always)]
+    fn put_block<const N: usize>(
         &mut self,
-        range: Range<usize>,
-        parts: impl IntoIterator<Item = &'t [u8]>,
-    ) -> Result<(), EditError> {
+        at: usize,
+        block: &[u8; N],
+        len: usize,
+    ) -> Result<usize, EditError> {
+        copy::put_block(&mut self.text, at, block, len).ok_or(EditError::TextFull)
+    }
+
+    /// Edits `range`: the new text is what was put up to `used`.
+    #[inline(always)]
+    fn add(&mut self, range: Range<usize>, used: usize) -> Result<(), EditError> {
         if range.start < usize::from(self.start)
             || range.start > range.end
             || range.end > usize::from(self.end)
         {
             return Err(EditError::OutOfRange);
         }
-        let (from, to) = (range.start as u16, range.end as u16);
+        if used > limit::EDIT_TEXT {
+            return Err(EditError::TextFull);
+        }
+        let text = self.used;
+        let len = used as u16 - text;
+        let edit = Edit { from: range.start as u16, to: range.end as u16, text, len };
+        // Edits mostly come in order.
+        if u32::from(edit.from) >= self.last {
+            *self.edits.get_mut(usize::from(self.count)).ok_or(EditError::TooMany)? = edit;
+            self.last = u32::from(edit.to);
+        } else {
+            self.insert_before(edit)?;
+        }
+        self.count += 1;
+        self.used = used as u16;
+        self.edited = self.edited + u32::from(len) - u32::from(edit.to - edit.from);
+        Ok(())
+    }
+
+    /// Puts an edit to its place before the last one.
+    #[inline(never)]
+    fn insert_before(&mut self, edit: Edit) -> Result<(), EditError> {
         let count = usize::from(self.count);
         let edits = self.edits.get_mut(..=count).ok_or(EditError::TooMany)?;
-        // Edits mostly come in order: look from the back for the place.
-        let mut place = count;
-        while place > 0 && (edits[place - 1].from, edits[place - 1].to) > (from, to) {
+        let mut place = if self.last == CLOSED { count.saturating_sub(1) } else { count };
+        while place > 0 && (edits[place - 1].from, edits[place - 1].to) > (edit.from, edit.to) {
             place -= 1;
         }
-        if (place > 0 && edits[place - 1].to > from) || (place < count && to > edits[place].from) {
+        if (place > 0 && edits[place - 1].to > edit.from) || (place < count && edit.to > edits[place].from) {
             return Err(EditError::Overlap);
         }
-        let begin = usize::from(self.used);
-        let mut used = begin;
-        for part in parts {
-            let room = self.text.get_mut(used..used + part.len()).ok_or(EditError::TextFull)?;
-            room.copy_from_slice(part);
-            used += part.len();
-        }
         edits.copy_within(place..count, place + 1);
-        edits[place] = Edit { from, to, text: begin as u16, len: (used - begin) as u16 };
-        self.used = used as u16;
-        self.count += 1;
+        edits[place] = edit;
         Ok(())
     }
 
@@ -225,11 +273,7 @@ impl EditPlan {
     /// Length of the message after the edits.
     #[must_use]
     pub fn edited_len(&self) -> usize {
-        let kept = usize::from(self.end - self.start);
-        let edits = self.edits();
-        // The deleted ranges do not overlap, so they are at most what there is.
-        kept - edits.iter().map(|e| usize::from(e.to - e.from)).sum::<usize>()
-            + edits.iter().map(|e| usize::from(e.len)).sum::<usize>()
+        self.edited as usize
     }
 
     /// Applies the plan to the message in `buffer`, in place. The plan stays, so that it can be applied to a copy.
@@ -246,54 +290,56 @@ impl EditPlan {
         let start = self.place(base, bytes.len() - needed);
 
         // Runs that move towards the front go first, front run first; then the others, last run first. A run's new place
-        // then never covers a run that has yet to move: new places are in the order of the old ones.
+        // then never covers a run that has yet to move: new places are in the order of the old ones. A text can be
+        // written once the run after it is out of its way.
         let mut to = start;
         let mut from = base + usize::from(self.start);
         let mut backwards = false;
         for edit in self.edits() {
-            let end = base + usize::from(edit.from);
-            if to < from && from < end {
-                bytes.copy_within(from..end, to);
+            let len = (base + usize::from(edit.from)).saturating_sub(from);
+            if to < from {
+                copy::shift(bytes, from, len, to);
             }
             backwards |= to > from;
-            to += end - from + usize::from(edit.len);
+            let at = to + len;
+            to = at + usize::from(edit.len);
             from = base + usize::from(edit.to);
+            if to <= from {
+                copy::put(bytes, at, self.text_of(edit));
+            }
         }
-        let end = base + usize::from(self.end);
+        let len = (base + usize::from(self.end)).saturating_sub(from);
         if to < from {
-            bytes.copy_within(from..end, to);
+            copy::shift(bytes, from, len, to);
         }
-        backwards |= to > from;
-        if backwards {
-            let mut to_end = start + needed;
-            let mut end = end;
-            for edit in self.edits().iter().rev() {
-                let from = base + usize::from(edit.to);
-                let to = to_end - (end - from);
-                if to > from {
-                    bytes.copy_within(from..end, to);
-                }
-                to_end = to - usize::from(edit.len);
-                end = base + usize::from(edit.from);
-            }
-            let from = base + usize::from(self.start);
-            if start > from {
-                bytes.copy_within(from..end, start);
-            }
-        }
-        let mut to = start;
-        let mut from = self.start;
-        for edit in self.edits() {
-            to += usize::from(edit.from - from);
-            let text = self.text_of(edit);
-            if let Some(place) = bytes.get_mut(to..to + text.len()) {
-                place.copy_from_slice(text);
-            }
-            to += text.len();
-            from = edit.to;
+        if backwards || to > from {
+            self.apply_backwards(bytes, base, start);
         }
         *range = start..start + needed;
         Ok(())
+    }
+
+    /// The second half of [`apply`](Self::apply): the runs that move towards the end, and the texts before them.
+    #[inline(never)]
+    fn apply_backwards(&self, bytes: &mut [u8], base: usize, start: usize) {
+        let mut to = start + self.edited_len();
+        let mut end = base + usize::from(self.end);
+        for edit in self.edits().iter().rev() {
+            let from = base + usize::from(edit.to);
+            let len = end.saturating_sub(from);
+            to = to.saturating_sub(len);
+            let at = to.saturating_sub(usize::from(edit.len));
+            if to > from {
+                copy::shift(bytes, from, len, to);
+                copy::put(bytes, at, self.text_of(edit));
+            }
+            to = at;
+            end = base + usize::from(edit.from);
+        }
+        let from = base + usize::from(self.start);
+        if start > from {
+            copy::shift(bytes, from, end.saturating_sub(from), start);
+        }
     }
 
     /// Writes the edited message into `out` and returns it; `datagram` is what the message was parsed from.
@@ -353,26 +399,56 @@ impl EditPlan {
         if needed > available { Err(EditError::NoRoom { needed, available }) } else { Ok(needed) }
     }
 
-    /// Where the edited message begins: such that the longest run stays for which that is possible; when none can stay,
-    /// as near as it goes to where the longest would. `last` is the last place it can begin.
+    /// Where the edited message begins: such that the longest run stays. When no run is long enough to matter, such that
+    /// all move towards the front, which takes one pass. `last` is the last place it can begin.
+    #[inline(always)]
     fn place(&self, base: usize, last: usize) -> usize {
-        let mut best: (bool, usize, usize) = (false, 0, 0);
+        /// To move so many octets costs no more than the second pass.
+        const SHORT: u16 = 256;
         // Where the message would begin if the run at `from` stayed: its growth so far is taken from the front.
-        let mut start = (base + usize::from(self.start)) as isize;
+        let mut stays = (base + usize::from(self.start)) as i32;
         let mut from = self.start;
-        let mut consider = |start: isize, len: usize| {
-            let clamped = start.clamp(0, last as isize);
-            let candidate = (clamped == start, len, clamped as usize);
+        let mut foremost = stays;
+        let mut longest = (0, stays);
+        let mut consider = |stays: i32, len: u16| {
+            foremost = foremost.min(stays);
+            if len >= longest.0 {
+                longest = (len, stays);
+            }
+        };
+        for edit in self.edits() {
+            consider(stays, edit.from.saturating_sub(from));
+            stays += i32::from(edit.to) - i32::from(edit.from) - i32::from(edit.len);
+            from = edit.to;
+        }
+        consider(stays, self.end.saturating_sub(from));
+        let preferred = if longest.0 <= SHORT && foremost >= 0 { foremost } else { longest.1 };
+        match usize::try_from(preferred) {
+            Ok(start) if start <= last => start,
+            _ => self.place_in_little_room(base, last),
+        }
+    }
+
+    /// As [`place`](Self::place) when there is no room for that: the longest run stays for which it is possible; when
+    /// none can stay, as near as it goes to where the longest would.
+    #[inline(never)]
+    fn place_in_little_room(&self, base: usize, last: usize) -> usize {
+        let mut best: (bool, usize, usize) = (false, 0, 0);
+        let mut stays = (base + usize::from(self.start)) as isize;
+        let mut from = self.start;
+        let mut consider = |stays: isize, len: usize| {
+            let clamped = stays.clamp(0, last as isize);
+            let candidate = (clamped == stays, len, clamped as usize);
             if (candidate.0, candidate.1) >= (best.0, best.1) {
                 best = candidate;
             }
         };
         for edit in self.edits() {
-            consider(start, usize::from(edit.from - from));
-            start -= edit.len as isize - (edit.to - edit.from) as isize;
+            consider(stays, usize::from(edit.from.saturating_sub(from)));
+            stays -= edit.len as isize - (edit.to - edit.from) as isize;
             from = edit.to;
         }
-        consider(start, usize::from(self.end - from));
+        consider(stays, usize::from(self.end.saturating_sub(from)));
         best.2
     }
 }

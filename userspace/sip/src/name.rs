@@ -19,7 +19,7 @@ macro_rules! header_names {
         }
 
         const ALL: &[HeaderName] = &[$(HeaderName::$variant),*];
-        const NAMES: &[&str] = &[$($name),*];
+        pub(crate) const NAMES: &[&str] = &[$($name),*];
         const COMPACT: &[Option<u8>] = &[$({ #[allow(unused_mut, unused_assignments)] { let mut c: Option<u8> = None; $(c = Some($compact.as_bytes()[0]);)? c } }),*];
     };
 }

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used)] // a test may
 
+mod exercise;
+
 use std::path::{Path, PathBuf};
 
 use strowger_sip::verdict::{Verdict, judge};
@@ -118,7 +120,8 @@ fn judge_all(folder: &str, table: &[(&str, &str, Verdict)]) {
             let why = Message::parse(&bytes, &mut index).map(|m| m.essentials().map(|_| ()));
             wrong.push(format!("{name} ({section}): {verdict:?}, not {expected:?}; {why:?}"));
         }
-        // Whatever the verdict, whoever reads or answers the message must not break.
+        // Whatever the verdict, whoever reads, edits or answers the message must not break.
+        exercise::all(&bytes);
         if let Some(message) = Message::salvage(&bytes, &mut index) {
             let mut plan = EditPlan::new();
             if plan.reply(&message, &Reply { code: 400, to_tag: Some(b"t"), ..Reply::default() }).is_ok() {

@@ -2,13 +2,14 @@
 
 use core::net::IpAddr;
 
+use super::copy::SLACK;
 use super::{EditError, EditPlan};
 use crate::address::NameAddr;
 use crate::error::{ValueError, ValueFault};
 use crate::list::Value;
 use crate::message::Message;
-use crate::name::HeaderName;
-use crate::render::{AddressText, Digits};
+use crate::name::{HeaderName, NAMES};
+use crate::render::{AddressText, Digits, write_v4};
 use crate::text::Text;
 use crate::via::Via;
 
@@ -155,19 +156,42 @@ impl EditPlan {
         rport: Option<u16>,
     ) -> Result<(), EditError> {
         if let (Some(port), Some(range)) = (rport, via.rport_range()) {
-            self.replace_with(range, &[b"rport=", Digits::new(u32::from(port)).as_bytes()])?;
+            let at = self.put_rport(usize::from(self.used), port)?;
+            self.add(range, at)?;
         }
         if let Some(address) = received {
-            let text = AddressText::received(address);
-            match via.received_range() {
-                Some(range) => self.replace(range, text.as_bytes())?,
+            let (range, at) = match via.received_range() {
+                Some(range) => (range, usize::from(self.used)),
                 None => {
                     let end = via.range().end;
-                    self.replace_with(end..end, &[b";received=", text.as_bytes()])?;
+                    (end..end, self.put(usize::from(self.used), b";received=")?)
                 }
-            }
+            };
+            let at = self.put_received(at, address)?;
+            self.add(range, at)?;
         }
         Ok(())
+    }
+
+    /// Puts `rport` with its value; see [`put`](Self::put).
+    #[inline(always)]
+    pub(super) fn put_rport(&mut self, at: usize, port: u16) -> Result<usize, EditError> {
+        let at = self.put(at, b"rport=")?;
+        let port = Digits::new(u32::from(port));
+        let (block, len) = port.block();
+        self.put_block(at, block, len)
+    }
+
+    /// Puts the value of `received`; see [`put`](Self::put).
+    #[inline(always)]
+    pub(super) fn put_received(&mut self, at: usize, address: IpAddr) -> Result<usize, EditError> {
+        match address {
+            IpAddr::V4(address) => {
+                let room = self.text.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<16>);
+                Ok(at + write_v4(room.ok_or(EditError::TextFull)?, address))
+            }
+            IpAddr::V6(_) => self.put(at, AddressText::received(address).as_bytes()),
+        }
     }
 
     /// Max-Forwards less one, or 70 where there is none (section 16.6 step 3).
@@ -181,17 +205,43 @@ impl EditPlan {
             let top = message.first_line_end();
             return self.insert(top, MAX_FORWARDS);
         };
-        let hops = hops.checked_sub(1).ok_or(EditError::Exhausted)?;
-        self.replace(usize::from(entry.value)..usize::from(entry.value_end), Digits::new(hops).as_bytes())
+        let hops = Digits::new(hops.checked_sub(1).ok_or(EditError::Exhausted)?);
+        let (block, len) = hops.block();
+        let at = self.put_block(usize::from(self.used), block, len)?;
+        self.add(usize::from(entry.value)..usize::from(entry.value_end), at)
     }
 
-    #[inline]
+    #[inline(always)]
     fn header_line(&mut self, at: usize, name: HeaderName, parts: &[&[u8]]) -> Result<(), EditError> {
-        let head: [&[u8]; 2] = [name.as_str().as_bytes(), b": "];
-        let tail: [&[u8]; 1] = [b"\r\n"];
-        self.edit(at..at, head.into_iter().chain(parts.iter().copied()).chain(tail))
+        let (head, len) = &HEADS[name as usize % HEADS.len()];
+        let mut used = self.put_block(usize::from(self.used), head, usize::from(*len))?;
+        for part in parts {
+            used = self.put(used, part)?;
+        }
+        let used = self.put(used, b"\r\n")?;
+        self.add(at..at, used)
     }
 }
+
+/// Name, colon and space of each header line, and how many octets they are.
+static HEADS: [([u8; SLACK], u8); NAMES.len() + 1] = {
+    let mut heads = [([0; SLACK], 0); NAMES.len() + 1];
+    let mut i = 0;
+    while i < heads.len() {
+        // The name that is none is empty.
+        let name = if i < NAMES.len() { NAMES[i].as_bytes() } else { b"" };
+        let mut at = 0;
+        while at < name.len() {
+            heads[i].0[at] = name[at];
+            at += 1;
+        }
+        heads[i].0[at] = b':';
+        heads[i].0[at + 1] = b' ';
+        heads[i].1 = at as u8 + 2;
+        i += 1;
+    }
+    heads
+};
 
 /// Passes `count` values from `at` on, or those that there are: where the next one begins, or the end of the text; and
 /// how many were missing.

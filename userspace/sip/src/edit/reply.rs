@@ -6,11 +6,11 @@ use super::header::pass_values;
 use super::layout::Layout;
 use super::{EditError, EditPlan};
 use crate::address::NameAddr;
-use crate::index::Entry;
 use crate::list::{self, Value as _};
-use crate::message::Message;
+use crate::message::{Essentials, Message};
 use crate::name::HeaderName;
-use crate::render::{AddressText, Digits};
+use crate::render::Digits;
+use crate::text::Text;
 use crate::via::Via;
 
 /// What a reply says. Header lines of its own are added to the plan afterwards with
@@ -61,65 +61,107 @@ impl EditPlan {
     /// [`EditError::Value`] for a Via to skip that cannot be read. A topmost Via that cannot be read is sent back as it
     /// stands (the reply is then a 400, and goes to where the request came from).
     pub fn reply(&mut self, message: &Message<'_>, reply: &Reply<'_>) -> Result<(), EditError> {
+        let via = if reply.skip_vias == 0 { message.top_via().ok() } else { None };
+        let to = match (reply.to_tag, message.entry(HeaderName::To)) {
+            (Some(_), Some(entry)) => list::single(message.text(entry), usize::from(entry.value)).ok(),
+            _ => None,
+        };
+        self.write_reply(message, via.as_ref(), to.as_ref(), reply)
+    }
+
+    /// As [`reply`](Self::reply), for a request whose essential headers were read already: they are not read again.
+    ///
+    /// # Errors
+    /// As [`reply`](Self::reply).
+    pub fn reply_read(
+        &mut self,
+        message: &Message<'_>,
+        headers: &Essentials<'_>,
+        reply: &Reply<'_>,
+    ) -> Result<(), EditError> {
+        self.write_reply(message, Some(&headers.via), Some(&headers.to), reply)
+    }
+
+    /// `via`: the topmost of the message, `to`: its first To, as far as they can be read.
+    #[inline(always)]
+    fn write_reply(
+        &mut self,
+        message: &Message<'_>,
+        via: Option<&Via<'_>>,
+        to: Option<&NameAddr<'_>>,
+        reply: &Reply<'_>,
+    ) -> Result<(), EditError> {
         if !message.is_request() {
             return Err(EditError::OutOfRange);
         }
-        let reason =
-            if reply.reason.is_empty() { reason_phrase(reply.code).as_bytes() } else { reply.reason };
         let mut layout = Layout::begin(self, message);
         layout.put(b"SIP/2.0 ")?;
         layout.put(Digits::new(u32::from(reply.code)).as_bytes())?;
         layout.put(b" ")?;
-        layout.put(reason)?;
+        layout.put(if reply.reason.is_empty() {
+            reason_phrase(reply.code).as_bytes()
+        } else {
+            reply.reason
+        })?;
         layout.put(b"\r\n")?;
         let mut skip = reply.skip_vias;
         let mut topmost = true;
-        let mut kept_once = 0u128;
-        for entry in message.index().entries() {
+        for (number, entry) in message.index().entries().iter().enumerate() {
             let line = usize::from(entry.line);
-            match entry.name {
-                HeaderName::Via => {
-                    let mut from = line;
-                    let mut at = usize::from(entry.value);
-                    if skip > 0 {
-                        let text = message.text(entry);
-                        (at, skip) = pass_values::<Via<'_>>(text, at, skip).map_err(|e| e.of(entry.name))?;
-                        if at == text.end() {
-                            continue;
-                        }
-                        layout.keep(line..usize::from(entry.value))?;
-                        from = at;
-                    }
-                    if topmost {
-                        topmost = false;
-                        from = mark(&mut layout, message, entry, from, at, reply)?;
-                    }
-                    layout.keep(from..message.line_end(entry))?;
-                    continue;
-                }
-                HeaderName::RecordRoute if reply.record_route => {
-                    layout.keep(line..message.line_end(entry))?;
-                    continue;
-                }
-                HeaderName::Timestamp if reply.code == 100 => {}
-                HeaderName::From | HeaderName::To | HeaderName::CallId | HeaderName::CSeq => {}
-                _ => continue,
-            }
-            let bit = 1u128 << entry.name as u8;
-            if kept_once & bit != 0 {
-                continue;
-            }
-            kept_once |= bit;
             let mut from = line;
-            if entry.name == HeaderName::To
-                && let Some(tag) = reply.to_tag
-                && let Ok(to) = list::single::<NameAddr<'_>>(message.text(entry), usize::from(entry.value))
-                && to.tag().is_none()
-            {
-                from = to.range().end;
-                layout.keep(line..from)?;
-                layout.put(b";tag=")?;
-                layout.put(tag)?;
+            match entry.name {
+                HeaderName::Via if skip > 0 => {
+                    let text = message.text(entry);
+                    let value = usize::from(entry.value);
+                    let (at, left) =
+                        pass_values::<Via<'_>>(text, value, skip).map_err(|e| e.of(HeaderName::Via))?;
+                    skip = left;
+                    if at == text.end() {
+                        continue;
+                    }
+                    topmost = false;
+                    layout.keep(line..value)?;
+                    from = at;
+                    if let Some(via) = via_at(text, at) {
+                        from = keep_marked(&mut layout, from, &via, reply)?;
+                    }
+                }
+                HeaderName::Via if topmost => {
+                    topmost = false;
+                    let later;
+                    let via = if reply.skip_vias == 0 {
+                        via
+                    } else {
+                        later = via_at(message.text(entry), usize::from(entry.value));
+                        later.as_ref()
+                    };
+                    if let Some(via) = via {
+                        from = keep_marked(&mut layout, from, via, reply)?;
+                    }
+                }
+                HeaderName::Via => {}
+                HeaderName::RecordRoute if reply.record_route => {}
+                HeaderName::Timestamp if reply.code != 100 => continue,
+                HeaderName::From
+                | HeaderName::To
+                | HeaderName::CallId
+                | HeaderName::CSeq
+                | HeaderName::Timestamp => {
+                    if message.index().first(entry.name) != Some(number) {
+                        continue;
+                    }
+                    if entry.name == HeaderName::To
+                        && let Some(tag) = reply.to_tag
+                        && let Some(to) = to
+                        && to.tag().is_none()
+                    {
+                        from = to.range().end;
+                        layout.keep(line..from)?;
+                        layout.put(b";tag=")?;
+                        layout.put(tag)?;
+                    }
+                }
+                _ => continue,
             }
             layout.keep(from..message.line_end(entry))?;
         }
@@ -130,47 +172,52 @@ impl EditPlan {
     }
 }
 
-/// Keeps the front of the topmost Via, which is at `at`, with `received` and `rport` set (section 18.2.1; RFC 3581
-/// section 4); `line` is where its line's front is kept from. Returns from where the rest is to be kept.
-fn mark(
+/// The Via at `at`, if it can be read.
+#[inline(never)]
+fn via_at(text: Text<'_>, at: usize) -> Option<Via<'_>> {
+    match Via::take(text, at) {
+        Ok((via, end)) if text.is_over(end) || text.byte(text.skip_lws(end)) == b',' => Some(via),
+        _ => None,
+    }
+}
+
+/// Keeps the line of the topmost Via from `from` to where `received` and `rport` are set (section 18.2.1; RFC 3581
+/// section 4). Returns from where the rest is to be kept.
+#[inline(always)]
+fn keep_marked(
     layout: &mut Layout<'_>,
-    message: &Message<'_>,
-    entry: &Entry,
-    line: usize,
-    at: usize,
+    from: usize,
+    via: &Via<'_>,
     reply: &Reply<'_>,
 ) -> Result<usize, EditError> {
-    let text = message.text(entry);
-    let via = match Via::take(text, at) {
-        Ok((via, end)) if text.is_over(end) || text.byte(text.skip_lws(end)) == b',' => via,
-        _ => return Ok(line),
-    };
-    let end = via.range().end;
-    let received = reply.received.map(|ip| {
-        let range = via.received_range();
-        let name: &[u8] = if range.is_some() { b"" } else { b";received=" };
-        (range.unwrap_or(end..end), name, AddressText::received(ip))
-    });
-    let rport = via.rport_range().zip(reply.rport).map(|(range, port)| (range, Digits::new(u32::from(port))));
-    let mut from = line;
-    let put_received = |layout: &mut Layout<'_>, from: &mut usize, until: usize| match &received {
-        Some((range, name, address)) if range.start < until && range.start >= *from => {
-            layout.keep(*from..range.start)?;
-            layout.put(name)?;
-            layout.put(address.as_bytes())?;
-            *from = range.end;
-            Ok(())
+    let mut from = from;
+    let mut received = reply.received;
+    let place = via.received_range();
+    if let Some(port) = reply.rport
+        && let Some(range) = via.rport_range()
+    {
+        if let Some(address) = received
+            && let Some(place) = place.clone()
+            && place.start < range.start
+        {
+            layout.keep(from..place.start)?;
+            layout.used = layout.plan.put_received(layout.used, address)?;
+            from = place.end;
+            received = None;
         }
-        _ => Ok::<_, EditError>(()),
-    };
-    if let Some((range, port)) = &rport {
-        put_received(layout, &mut from, range.start)?;
         layout.keep(from..range.start)?;
-        layout.put(b"rport=")?;
-        layout.put(port.as_bytes())?;
+        layout.used = layout.plan.put_rport(layout.used, port)?;
         from = range.end;
     }
-    put_received(layout, &mut from, usize::MAX)?;
+    if let Some(address) = received {
+        let end = via.range().end;
+        layout.keep(from..place.clone().map_or(end, |place| place.start))?;
+        if place.is_none() {
+            layout.put(b";received=")?;
+        }
+        layout.used = layout.plan.put_received(layout.used, address)?;
+        from = place.map_or(end, |place| place.end);
+    }
     Ok(from)
 }
 

@@ -135,6 +135,21 @@ fn a_reply_is_built() {
 }
 
 #[test]
+fn header_lines_of_a_reply_come_before_its_end() {
+    // Without an empty line the headers end where the message does.
+    let cut = b"OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\nTo: <sip:b>\r\n";
+    let mut index = Index::new();
+    let message = Message::salvage(cut, &mut index).unwrap();
+    let mut plan = EditPlan::new();
+    plan.reply(&message, &Reply { code: 400, ..Reply::default() }).unwrap();
+    plan.append_header(&message, HeaderName::Server, &[b"S"]).unwrap();
+    plan.append_header(&message, HeaderName::Warning, &[b"W"]).unwrap();
+    let mut out = [0; 500];
+    let written = plan.write_to(cut, &mut out).unwrap();
+    assert!(written.ends_with(b"To: <sip:b>\r\nServer: S\r\nWarning: W\r\nContent-Length: 0\r\n\r\n"));
+}
+
+#[test]
 fn edits_are_refused_for_their_reason() {
     let mut index = Index::new();
     let message = Message::parse(REQUEST, &mut index).unwrap();
@@ -198,8 +213,7 @@ fn naive(datagram: &[u8], edits: &[(usize, usize, Vec<u8>)]) -> Vec<u8> {
 
 fn plan_over(len: usize) -> EditPlan {
     let mut plan = EditPlan::new();
-    plan.datagram = len as u16;
-    plan.end = len as u16;
+    plan.begin_at(len, 0..len);
     plan
 }
 
@@ -210,8 +224,8 @@ proptest! {
     /// (or when they overlap), and then nothing changed.
     #[test]
     fn a_plan_equals_the_naive_editor(
-        datagram in prop::collection::vec(any::<u8>(), 0..300),
-        edits in prop::collection::vec((any::<u16>(), 0usize..40, prop::collection::vec(any::<u8>(), 0..60)), 0..12),
+        datagram in prop::collection::vec(any::<u8>(), 0..900),
+        edits in prop::collection::vec((any::<u16>(), 0usize..40, prop::collection::vec(any::<u8>(), 0..90)), 0..12),
         head in 0usize..200,
         tail in 0usize..200,
     ) {

@@ -381,6 +381,12 @@ pub fn reply(data: &[u8]) {
     }
     let mut copied = vec![0; data.len() + 512];
     let Ok(written) = plan.write_to(data, &mut copied) else { return };
+    assert_eq!(written, naive_reply(&m, &reply), "{}", data.escape_ascii());
+    if let Ok(headers) = m.essentials() {
+        let mut read = EditPlan::new();
+        read.reply_read(&m, &headers, &reply).unwrap();
+        assert_eq!(read.write_to(data, &mut vec![0; data.len() + 512]).unwrap(), written);
+    }
     let mut room = vec![0xaa; data.len() + 600];
     room[300..300 + data.len()].copy_from_slice(data);
     let mut buffer = Buffer::new(&mut room, 300..300 + data.len()).unwrap();
@@ -405,6 +411,67 @@ pub fn reply(data: &[u8]) {
     };
     assert_eq!(to(&m), to(&answer));
     assert!(answer.body().is_empty());
+}
+
+/// The reply as one would write it who copies lines.
+fn naive_reply(m: &Message<'_>, reply: &Reply<'_>) -> Vec<u8> {
+    let code = reply.code.to_string();
+    let mut out = [b"SIP/2.0 ", code.as_bytes(), b" ", reply.reason, b"\r\n"].concat();
+    let mut seen = Vec::new();
+    for header in m.all() {
+        let mut line = m.datagram()[header.line_range.clone()].to_vec();
+        let start = header.line_range.start;
+        let first = !seen.contains(&header.name);
+        match header.name {
+            HeaderName::Via => {
+                if first && let Ok(via) = m.top_via() {
+                    let end = via.range().end - start;
+                    let params = || via.params().iter();
+                    let place = |part: &[u8]| part.as_ptr() as usize - m.datagram().as_ptr() as usize - start;
+                    // From the back, so that the places stay.
+                    let mut changes = Vec::new();
+                    if let Some(address) = reply.received {
+                        let text = address.to_string();
+                        match params().find(|p| p.name.eq_ignore_ascii_case(b"received")) {
+                            Some(found) => {
+                                let value = found.value.unwrap();
+                                changes.push((place(value)..place(value) + value.len(), text));
+                            }
+                            None => changes.push((end..end, format!(";received={text}"))),
+                        }
+                    }
+                    if let Some(port) = reply.rport
+                        && let Some(found) = params().find(|p| p.name.eq_ignore_ascii_case(b"rport"))
+                    {
+                        let last = found.value.unwrap_or(found.name);
+                        let text = format!("rport={port}");
+                        changes.push((place(found.name)..place(last) + last.len(), text));
+                    }
+                    changes.sort_by_key(|(range, _)| (range.start, range.end));
+                    // What is put after a Via that ends in its rport comes after that.
+                    for (range, text) in changes.into_iter().rev() {
+                        line.splice(range, text.into_bytes());
+                    }
+                }
+            }
+            HeaderName::RecordRoute if reply.record_route => {}
+            HeaderName::Timestamp if first && reply.code == 100 => {}
+            HeaderName::From | HeaderName::CallId | HeaderName::CSeq if first => {}
+            HeaderName::To if first => {
+                if let (Ok(to), Some(tag)) = (NameAddr::parse(header.value), reply.to_tag)
+                    && to.tag().is_none()
+                {
+                    let end = header.value_range.start - start + to.range().end;
+                    line.splice(end..end, [b";tag=", tag].concat());
+                }
+            }
+            _ => continue,
+        }
+        seen.push(header.name);
+        out.extend(line);
+    }
+    out.extend(b"Content-Length: 0\r\n\r\n");
+    out
 }
 
 /// What a proxy makes of an INVITE that it sent, CANCEL, ACK and its own reply, parses, says the same, and no more.
