@@ -6,6 +6,9 @@
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
+use crate::gateway::{self, Gateway};
+use crate::routing::{RouteRule, Routing};
+
 /// Limits that are not configured, each with its reason.
 pub mod limit {
     /// Listen addresses: the index of one is a single base-32 digit in the branch of every request sent on.
@@ -36,6 +39,20 @@ pub mod limit {
     pub const RETRY_AFTER: u32 = 60;
     /// Octets of the server name.
     pub const SERVER: usize = 64;
+    /// Routing rules: each new request is held against all of them, about 20 ns for one.
+    pub const ROUTES: usize = 1024;
+    /// Octets of a prefix, or of what is put in front of a number: E.164 numbers have 15 digits.
+    pub const ROUTE_TEXT: usize = 64;
+    /// Octets of the reason phrase of a rule that refuses.
+    pub const PHRASE: usize = 63;
+    /// Gateway groups.
+    pub const GATEWAYS: usize = 256;
+    /// Targets of one gateway group: those a call was sent to are one bit each.
+    pub const TARGETS: usize = 32;
+    /// Targets of all groups together: the index of one is two base-32 digits in the branch of its probes.
+    pub const ALL_TARGETS: usize = 1024;
+    /// Octets of a gateway group's name.
+    pub const GATEWAY_NAME: usize = 63;
 }
 
 /// Intervals and counts of the registrar (RFC 3261 section 10.3).
@@ -70,6 +87,12 @@ pub struct Config {
     pub auth_required: bool,
     /// The registrar's intervals and counts.
     pub registrar: Registrar,
+    /// Gateway groups that rules can name.
+    pub gateways: Vec<Gateway>,
+    /// Routing rules; the first that matches decides.
+    pub routes: Vec<RouteRule>,
+    /// Messages that one source address may send in a second, and as many at once.
+    pub per_source_pps: u32,
     /// Bindings held at once; also the number of users that may have some.
     pub max_bindings: usize,
     /// The key of branches, tags and Record-Route tokens. Random, and kept over a restart, or else dialogs that are
@@ -88,6 +111,9 @@ impl Default for Config {
             record_route: true,
             auth_required: true,
             registrar: Registrar::default(),
+            gateways: Vec::new(),
+            routes: Vec::new(),
+            per_source_pps: 2000,
             max_bindings: 1_000_000,
             secret: [0; 32],
             server: String::new(),
@@ -104,6 +130,9 @@ impl fmt::Debug for Config {
             .field("record_route", &self.record_route)
             .field("auth_required", &self.auth_required)
             .field("registrar", &self.registrar)
+            .field("gateways", &self.gateways)
+            .field("routes", &self.routes)
+            .field("per_source_pps", &self.per_source_pps)
             .field("max_bindings", &self.max_bindings)
             .field("server", &self.server)
             .finish_non_exhaustive()
@@ -159,6 +188,11 @@ impl Config {
         if !(1..=limit::BINDINGS).contains(&self.max_bindings) {
             return Err(ConfigError::MaxBindings(self.max_bindings));
         }
+        if self.per_source_pps == 0 {
+            return Err(ConfigError::PerSource);
+        }
+        gateway::check(&self.gateways, &self.listen)?;
+        Routing::new(&self.routes, &self.gateways)?;
         if self.secret == [0; 32] {
             return Err(ConfigError::Secret);
         }
@@ -251,6 +285,30 @@ pub enum ConfigError {
     MaxContacts(usize),
     /// Not 1 to [`limit::BINDINGS`].
     MaxBindings(usize),
+    /// A budget that lets nobody in.
+    PerSource,
+    /// More than [`limit::GATEWAYS`] groups, or [`limit::ALL_TARGETS`] targets in all of them.
+    TooManyGateways,
+    /// A gateway group that cannot work.
+    Gateway {
+        /// Its name.
+        name: String,
+        /// The key below `gateways.NAME`; empty for the name itself.
+        key: &'static str,
+        /// What is wrong, and what is accepted.
+        problem: String,
+    },
+    /// More than [`limit::ROUTES`] rules.
+    TooManyRoutes,
+    /// A routing rule that cannot work.
+    Route {
+        /// Its number, from 0.
+        at: usize,
+        /// The key below `routes[AT]`.
+        key: &'static str,
+        /// What is wrong, and what is accepted.
+        problem: String,
+    },
     /// No secret.
     Secret,
     /// A server name that is too long or has control characters.
@@ -281,6 +339,14 @@ impl fmt::Display for ConfigError {
                 write!(f, "registrar.max_contacts: {n} is not 1 to {}", limit::CONTACTS)
             }
             Self::MaxBindings(n) => write!(f, "limits.bindings: {n} is not 1 to {}", limit::BINDINGS),
+            Self::PerSource => f.write_str("limits.per_source_pps: 0 would let nobody in"),
+            Self::TooManyGateways => {
+                write!(f, "gateways: at most {} groups, {} targets", limit::GATEWAYS, limit::ALL_TARGETS)
+            }
+            Self::Gateway { name, key: "", problem } => write!(f, "gateways.{name}: {problem}"),
+            Self::Gateway { name, key, problem } => write!(f, "gateways.{name}.{key}: {problem}"),
+            Self::TooManyRoutes => write!(f, "routes: at most {} rules", limit::ROUTES),
+            Self::Route { at, key, problem } => write!(f, "routes[{at}].{key}: {problem}"),
             Self::Secret => f.write_str("secret: 32 random octets are needed"),
             Self::Server => write!(f, "server: at most {} printable ASCII characters", limit::SERVER),
             Self::Location => f.write_str("the location table was made for another configuration"),

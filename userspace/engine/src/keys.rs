@@ -30,6 +30,14 @@ pub(crate) struct Keys {
     pub(crate) aor: Key,
     /// Call-IDs kept with bindings.
     pub(crate) call_id: Key,
+    /// Which gateway target a call goes to, and which requests are refused under load.
+    pub(crate) spread: Key,
+    /// Branches of our own OPTIONS requests to gateways.
+    pub(crate) probe: Key,
+    /// Source addresses in the table of budgets.
+    pub(crate) source: Key,
+    /// Names in the table of DNS answers.
+    pub(crate) name: Key,
 }
 
 impl Keys {
@@ -47,6 +55,10 @@ impl Keys {
             tag: key(b"tag"),
             aor: key(b"aor"),
             call_id: key(b"call-id"),
+            spread: key(b"spread"),
+            probe: key(b"probe"),
+            source: key(b"source"),
+            name: key(b"name"),
         }
     }
 }
@@ -195,12 +207,16 @@ mod tests {
     fn purposes_and_secrets_have_different_keys() {
         let keys = |s: u8| {
             let k = Keys::derive(&[s; 32]);
-            [k.branch, k.looped, k.mac, k.dialog, k.tag, k.aor, k.call_id].map(|k| k.0)
+            [
+                k.branch, k.looped, k.mac, k.dialog, k.tag, k.aor, k.call_id, k.spread, k.probe, k.source,
+                k.name,
+            ]
+            .map(|k| k.0)
         };
         let mut all: Vec<_> = keys(1).into_iter().chain(keys(2)).collect();
         all.sort_unstable();
         all.dedup();
-        assert_eq!(all.len(), 14);
+        assert_eq!(all.len(), 22);
         let mut half = [1; 32];
         half[31] = 9;
         assert_ne!(Keys::derive(&half).mac.0, Keys::derive(&[1; 32]).mac.0, "the second half matters");
