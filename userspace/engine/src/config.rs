@@ -315,6 +315,8 @@ pub enum ConfigError {
     Server,
     /// A location table made with another secret or other domains.
     Location,
+    /// A table of gateways' health made for other gateways.
+    Health,
 }
 
 impl fmt::Display for ConfigError {
@@ -349,6 +351,7 @@ impl fmt::Display for ConfigError {
             Self::Route { at, key, problem } => write!(f, "routes[{at}].{key}: {problem}"),
             Self::Secret => f.write_str("secret: 32 random octets are needed"),
             Self::Server => write!(f, "server: at most {} printable ASCII characters", limit::SERVER),
+            Self::Health => f.write_str("the gateways' health was made for another configuration"),
             Self::Location => f.write_str("the location table was made for another configuration"),
         }
     }

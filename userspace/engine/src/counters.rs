@@ -209,6 +209,12 @@ counters! {
         RelayRefused = "relay_refused",
         /// Route values of ours whose token did not fit the dialog.
         TokenInvalid = "token_invalid",
+        /// Requests refused by a routing rule.
+        RouteRejected = "route_rejected",
+        /// Requests for a gateway group without a target that is up.
+        GatewaysDown = "gateways_down",
+        /// OPTIONS requests of our own sent to gateways, their retransmissions included.
+        ProbeSent = "probe_sent",
         /// Requests whose next hop is a name, another transport, or a family we do not listen on.
         NextHopUnreachable = "next_hop_unreachable",
         /// Keep-alives: CRLF and empty datagrams.

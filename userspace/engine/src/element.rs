@@ -10,13 +10,14 @@
 use core::net::SocketAddr;
 use std::sync::Arc;
 
-use strowger_sip::{Buffer, EditPlan, HeaderName, Message, Method};
+use strowger_sip::{Buffer, EditPlan, HeaderName, Message, Method, Uri};
 
 use crate::answer::{Answer, REPLY_GROWTH};
 use crate::config::{Config, ConfigError, limit};
 use crate::counters::{Counters, Event};
 use crate::date::WallClock;
 use crate::engine::{Flow, Level, Occupancy, Reason};
+use crate::gateway::{GatewayHealth, Gateways, Prober, Tried};
 use crate::keys::Keys;
 use crate::location::{Expiry, Found, Location};
 use crate::proxy::{self, Destination, Forward};
@@ -24,6 +25,7 @@ use crate::refusal::{ALLOW, Refusal, reply_event};
 use crate::registrar::{Registrar, User};
 use crate::request::{self, Request};
 use crate::response;
+use crate::routing::{self, Decision, RouteFacts, Routing, UriText};
 use crate::site::Site;
 use crate::time::Time;
 
@@ -66,16 +68,42 @@ pub(crate) struct Element {
     pub(crate) counters: Counters,
     pub(crate) expiry: Expiry,
     pub(crate) clock: Option<WallClock>,
+    routing: Routing,
+    gateways: Gateways,
+    prober: Prober,
+    /// The Request-URI as the rules want it, and as a gateway wants it.
+    written: Box<UriText>,
+    aimed: Box<UriText>,
     /// Set by [`Element::drain`].
     draining: bool,
 }
 
 /// Which way a request goes, as `routing` says.
+struct Way {
+    action: Action,
+    /// The Request-URI is the one in [`Element::written`].
+    rewritten: bool,
+}
+
+/// See [`Way`].
 enum Action {
     /// To where its user is registered, in the domain with this index.
     Location(u16),
+    /// To the gateway group with this index.
+    Gateway(u16),
     /// By its own URI or Route.
     Elsewhere,
+}
+
+impl Action {
+    /// By the Request-URI alone.
+    fn of(destination: &Destination) -> Result<Self, Refusal> {
+        match destination {
+            Destination::Nobody => Err(Refusal::NotFound),
+            Destination::Us | Destination::Elsewhere => Ok(Self::Elsewhere),
+            Destination::User(domain) => Ok(Self::Location(*domain)),
+        }
+    }
 }
 
 impl Element {
@@ -87,6 +115,11 @@ impl Element {
         }
         let site = Site::new(&config);
         Ok(Self {
+            routing: Routing::new(&config.routes, &config.gateways)?,
+            gateways: Gateways::new(&config, &keys)?,
+            prober: Prober::new(&config, &site, &keys, 0, 1),
+            written: Box::new(UriText::new()),
+            aimed: Box::new(UriText::new()),
             config,
             location,
             site,
@@ -115,17 +148,43 @@ impl Element {
         Some(Flow { local, remote: step.remote })
     }
 
-    pub(crate) fn expire(&mut self, now: Time) {
+    /// See [`Engine::share_gateways`](crate::Engine::share_gateways).
+    pub(crate) fn share_gateways(
+        &mut self,
+        health: Arc<GatewayHealth>,
+        worker: usize,
+        workers: usize,
+    ) -> Result<(), ConfigError> {
+        if !health.fits(&self.config.gateways) {
+            return Err(ConfigError::Health);
+        }
+        self.gateways.share(health);
+        self.prober = Prober::new(&self.config, &self.site, &self.keys, worker, workers);
+        Ok(())
+    }
+
+    pub(crate) fn timeout(&self) -> Option<Time> {
+        [self.expiry.next(), self.prober.timeout()].into_iter().flatten().min()
+    }
+
+    pub(crate) fn on_timeout(&mut self, now: Time) {
+        self.expire(now);
+        self.prober.on_timeout(now, &self.gateways);
+    }
+
+    fn expire(&mut self, now: Time) {
         let expired = self.expiry.run(&self.location, now);
         self.counters.add(Event::BindingExpired, expired as u64);
     }
 
-    pub(crate) fn transmit(&mut self, _now: Time, _buffer: &mut Buffer<'_>) -> Option<Flow> {
-        None
+    pub(crate) fn transmit(&mut self, _now: Time, buffer: &mut Buffer<'_>) -> Option<Flow> {
+        let (local, remote) = self.prober.transmit(&self.site, buffer)?;
+        self.counters.count(Event::ProbeSent);
+        Some(Flow { local: self.site.listen(local)?.address, remote })
     }
 
     pub(crate) fn has_transmit(&self) -> bool {
-        false
+        self.prober.has_transmit()
     }
 
     pub(crate) fn occupancy(&self) -> Occupancy {
@@ -164,6 +223,12 @@ impl Element {
             5 => Event::Response5xx,
             _ => Event::Response6xx,
         });
+        if message.top_via().is_ok_and(|via| via.branch().is_some_and(Prober::is_probe)) {
+            return match self.prober.response(message, &self.gateways) {
+                true => Ok(None),
+                false => Err(Reason::ResponseForged),
+            };
+        }
         let (local, remote) = response::forward(message, &self.site, &self.keys, plan)?;
         self.gateway_answered(origin.now, code);
         self.answered(origin, message);
@@ -229,28 +294,89 @@ impl Element {
         Ok(())
     }
 
-    /// Which way the request goes.
-    fn routing(&self, _request: &Request<'_>, destination: &Destination) -> Result<Action, Refusal> {
-        match destination {
-            Destination::Nobody => Err(Refusal::NotFound),
-            Destination::Us | Destination::Elsewhere => Ok(Action::Elsewhere),
-            Destination::User(domain) => Ok(Action::Location(*domain)),
+    /// Which way the request goes: one of a dialog of ours by its Routes and Request-URI, one with a Route by that, all
+    /// others as the rules say.
+    fn routing(
+        &mut self,
+        origin: &Origin,
+        request: &Request<'_>,
+        destination: &Destination,
+    ) -> Result<Way, Refusal> {
+        let routed = request.routes.next().is_some();
+        if routed || request.in_our_dialog() {
+            let elsewhere = routed || matches!(destination, Destination::Elsewhere);
+            if elsewhere && !request.in_our_dialog() && !self.is_known(origin) {
+                return Err(Refusal::Relay);
+            }
+            return Action::of(destination).map(|action| Way { action, rewritten: false });
         }
+        let parties = self.routing.wants_parties();
+        let facts = RouteFacts {
+            method: match request.method {
+                // They follow their INVITE.
+                Method::Ack | Method::Cancel => Method::Invite,
+                method => method,
+            },
+            source: origin.remote.ip(),
+            from: parties.then(|| request.headers.from.uri().ok()).flatten(),
+            to: parties.then(|| request.headers.to.uri().ok()).flatten(),
+            uri: request.uri,
+        };
+        let Decision { action, rewritten, rule, .. } = self.routing.decide(&facts, &mut self.written);
+        let destination = match rewritten {
+            true => {
+                let uri = Uri::parse(self.written.as_bytes()).map_err(Refusal::Uri)?;
+                Destination::of(&uri, &self.site)
+            }
+            false => *destination,
+        };
+        let action = match action {
+            routing::Action::Reject(rejection) => return Err(Refusal::Rejected(rejection)),
+            routing::Action::Gateway(group) => Action::Gateway(group),
+            routing::Action::Location if !matches!(destination, Destination::User(_)) => {
+                return Err(Refusal::NotFound);
+            }
+            routing::Action::Location | routing::Action::Uri => Action::of(&destination)?,
+        };
+        // Out of the house go requests of those we know. Where nobody has to say who he is, the rules alone decide.
+        let out = !matches!(action, Action::Location(_));
+        if out && !self.is_known(origin) && (self.config.auth_required || rule.is_none()) {
+            return Err(Refusal::Relay);
+        }
+        Ok(Way { action, rewritten })
+    }
+
+    /// Whether the sender of a request is known to be one whose requests may leave for elsewhere.
+    fn is_known(&self, origin: &Origin) -> bool {
+        self.gateways.trusts(origin.remote.ip())
     }
 
     /// Plans the forwarding to where the request goes.
     fn targets(
-        &self,
+        &mut self,
         origin: &Origin,
         request: &Request<'_>,
-        action: &Action,
-        forward: &Forward<'_>,
+        way: &Way,
+        looped: u32,
         plan: &mut EditPlan,
     ) -> Result<(u8, SocketAddr), Refusal> {
-        match *action {
-            Action::Elsewhere => forward.plan(request, request.uri.as_bytes(), plan),
+        let forward =
+            Forward { site: &self.site, keys: &self.keys, record_route: self.config.record_route, looped };
+        let uri = match way.rewritten {
+            true => Uri::parse(self.written.as_bytes()).map_err(Refusal::Uri)?,
+            false => request.uri,
+        };
+        match way.action {
+            Action::Elsewhere => forward.plan(request, uri.as_bytes(), plan),
+            Action::Gateway(group) => {
+                let call = Gateways::call(&self.keys, request.headers.call_id);
+                let choice =
+                    self.gateways.choose(group, call, Tried::default()).ok_or(Refusal::GatewaysDown)?;
+                let uri = routing::aimed(&uri, &self.site, choice.address, &mut self.aimed)?;
+                forward.plan_to(request, uri, choice.address, plan)
+            }
             Action::Location(domain) => {
-                let user = request.uri.user().and_then(User::read).ok_or(Refusal::NotFound)?;
+                let user = uri.user().and_then(User::read).ok_or(Refusal::NotFound)?;
                 let aor = self.location.aor(domain, user.as_bytes());
                 self.location.find(aor, origin.now, |found| match found {
                     Found::Unknown => Err(Refusal::NotFound),
@@ -300,13 +426,8 @@ impl Element {
         if for_us {
             return self.serve(origin, request, answer).map(|()| Done::Served);
         }
-        if (routed || matches!(destination, Destination::Elsewhere)) && !request.in_our_dialog() {
-            return Err(Refusal::Relay);
-        }
-        let action = self.routing(request, &destination)?;
-        let forward =
-            Forward { site: &self.site, keys: &self.keys, record_route: self.config.record_route, looped };
-        let (local, remote) = self.targets(origin, request, &action, &forward, plan)?;
+        let way = self.routing(origin, request, &destination)?;
+        let (local, remote) = self.targets(origin, request, &way, looped, plan)?;
         self.begun(origin, request);
         let event = match request.method {
             Method::Invite if request.headers.to.tag().is_none() => Some(Event::CallBegun),

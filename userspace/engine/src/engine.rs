@@ -14,6 +14,7 @@ use crate::config::{Config, ConfigError};
 use crate::counters::{Counters, Event};
 use crate::date::WallClock;
 use crate::element::Element;
+use crate::gateway::GatewayHealth;
 use crate::location::Location;
 use crate::refusal::Refusal;
 use crate::time::Time;
@@ -135,6 +136,21 @@ impl Engine {
         })
     }
 
+    /// Shares what is known of gateways with the node's other workers, of which there are `workers`; this one, counted
+    /// from 0, asks its share of the targets how they are. An engine that is not told so asks them all, and keeps what
+    /// it learns to itself.
+    ///
+    /// # Errors
+    /// `health` was made for other gateways.
+    pub fn share_gateways(
+        &mut self,
+        health: Arc<GatewayHealth>,
+        worker: usize,
+        workers: usize,
+    ) -> Result<(), ConfigError> {
+        self.element.share_gateways(health, worker, workers)
+    }
+
     /// Handles one datagram. `message` holds it, with free room around it for what is added; after
     /// [`Verdict::Send`] it holds what is to be sent.
     pub fn handle(&mut self, now: Time, flow: Flow, message: &mut Buffer<'_>) -> Verdict {
@@ -217,12 +233,12 @@ impl Engine {
     /// When [`on_timeout`](Self::on_timeout) is to be called next; `None` while nothing is waiting.
     #[must_use]
     pub fn timeout(&self) -> Option<Time> {
-        self.element.expiry.next()
+        self.element.timeout()
     }
 
-    /// Collects bindings that ran out: a bounded number, so [`timeout`](Self::timeout) may be due again at once.
+    /// Collects bindings that ran out, and asks gateways how they are: a bounded number, so [`timeout`](Self::timeout) may be due again at once.
     pub fn on_timeout(&mut self, now: Time) {
-        self.element.expire(now);
+        self.element.on_timeout(now);
     }
 
     /// Says what the wall clock shows at `now`, for the Date header of replies to REGISTER. Called at start and

@@ -15,6 +15,7 @@ use crate::route::RecordRoute;
 use crate::site::{DEFAULT_PORT, Site};
 
 /// Where a request is for.
+#[derive(Clone, Copy)]
 pub(crate) enum Destination {
     /// This server itself.
     Us,
@@ -134,11 +135,33 @@ impl Forward<'_> {
         let next_uri = next.map_or(uri, |next| next.uri_bytes());
         let parsed = Uri::parse(next_uri).map_err(|e| Refusal::UriIn(HeaderName::Route, e))?;
         let remote = next_hop(&parsed, self.site).ok_or(Refusal::Unreachable)?;
-        let preferred = request.routes.leaves_from.unwrap_or(request.listen);
-        let local = self.site.listen_for(remote, preferred).ok_or(Refusal::Unreachable)?;
         // Item 6: a strict router finds itself in the Request-URI.
         let strict = next.is_some() && !parsed.is_loose();
         let (request_uri, appended) = if strict { (next_uri, Some(uri)) } else { (uri, None) };
+        self.leave(request, request_uri, appended, remote, plan)
+    }
+
+    /// The same, to a next hop that local policy names and not the URI (item 7). The request has no Route left.
+    pub(crate) fn plan_to(
+        &self,
+        request: &Request<'_>,
+        uri: &[u8],
+        remote: SocketAddr,
+        plan: &mut EditPlan,
+    ) -> Result<(u8, SocketAddr), Refusal> {
+        self.leave(request, uri, None, remote, plan)
+    }
+
+    fn leave(
+        &self,
+        request: &Request<'_>,
+        request_uri: &[u8],
+        appended: Option<&[u8]>,
+        remote: SocketAddr,
+        plan: &mut EditPlan,
+    ) -> Result<(u8, SocketAddr), Refusal> {
+        let preferred = request.routes.leaves_from.unwrap_or(request.listen);
+        let local = self.site.listen_for(remote, preferred).ok_or(Refusal::Unreachable)?;
         self.edit(request, request_uri, appended, local, plan).map_err(|_| Refusal::TooLarge)?;
         Ok((local, remote))
     }

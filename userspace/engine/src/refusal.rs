@@ -8,6 +8,7 @@ use core::fmt::{self, Write as _};
 use strowger_sip::{HeaderName, Message, ParseError, Token, ValueError};
 
 use crate::counters::Event;
+use crate::routing::Rejection;
 use crate::text::Text;
 
 /// Methods this server carries out when a request is for itself.
@@ -61,6 +62,10 @@ pub(crate) enum Refusal {
     TableFull(u32),
     /// 503: the node is going down; try again in so many seconds.
     Draining(u32),
+    /// 500: no target of the gateway group is up. Not 503, as with [`Unreachable`](Self::Unreachable).
+    GatewaysDown,
+    /// What a routing rule says.
+    Rejected(Rejection),
     /// 513: no room to forward it.
     TooLarge,
 }
@@ -83,6 +88,8 @@ impl Refusal {
             Self::OutOfOrder | Self::Unreachable => 500,
             Self::UnknownMethod => 501,
             Self::ContactLimit(_) | Self::TableFull(_) | Self::Draining(_) => 503,
+            Self::GatewaysDown => 500,
+            Self::Rejected(rejection) => rejection.code,
             Self::TooLarge => 513,
         }
     }
@@ -92,6 +99,8 @@ impl Refusal {
         Some(match self {
             Self::Relay => Event::RelayRefused,
             Self::Auth => Event::AuthRefused,
+            Self::GatewaysDown => Event::GatewaysDown,
+            Self::Rejected(_) => Event::RouteRejected,
             Self::Unreachable => Event::NextHopUnreachable,
             Self::ContactLimit(_) => Event::ContactLimit,
             Self::TableFull(_) => Event::BindingLimit,
@@ -155,6 +164,8 @@ impl fmt::Display for Refusal {
             Self::ContactLimit(_) => "Too Many Contacts",
             Self::TableFull(_) => "Service Unavailable",
             Self::Draining(_) => "Going Down",
+            Self::GatewaysDown => "No Gateway Available",
+            Self::Rejected(rejection) => rejection.phrase(),
             Self::TooLarge => "Message Too Large",
         })
     }

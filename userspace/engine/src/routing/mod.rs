@@ -10,7 +10,8 @@ mod rule;
 #[cfg(test)]
 mod tests;
 
-use core::net::IpAddr;
+use core::fmt::Write as _;
+use core::net::{IpAddr, SocketAddr};
 
 use strowger_sip::{Host, Method, Uri, reason_phrase};
 
@@ -21,6 +22,8 @@ pub use rule::{IpPrefix, RouteAction, RouteRule, RouteSource};
 
 use crate::config::{ConfigError, limit};
 use crate::gateway::Gateway;
+use crate::refusal::Refusal;
+use crate::site::Site;
 
 /// What rules look at.
 pub(crate) struct RouteFacts<'a> {
@@ -254,6 +257,29 @@ impl Whole {
         }
         self.text.get(..self.len).unwrap_or_default()
     }
+}
+
+/// The Request-URI for a gateway at `address`: when its host is one of ours, the gateway would have to send it back to
+/// us, so the gateway's own address takes its place; any other stays (RFC 3261 section 16.6 items 2 and 7).
+pub(crate) fn aimed<'u>(
+    uri: &Uri<'u>,
+    site: &Site,
+    address: SocketAddr,
+    out: &'u mut UriText,
+) -> Result<&'u [u8], Refusal> {
+    let ours = uri.host().is_some_and(|host| site.is_us(&host, uri.port()));
+    if !ours {
+        return Ok(uri.as_bytes());
+    }
+    let place = number::authority(uri);
+    let text = uri.as_bytes();
+    let (before, after) = (text.get(..place.start), text.get(place.end..));
+    out.clear();
+    out.push(before.unwrap_or_default())
+        .and_then(|()| write!(out, "{address}"))
+        .and_then(|()| out.push(after.unwrap_or_default()))
+        .map_err(|_| Refusal::TooLarge)?;
+    Ok(out.as_bytes())
 }
 
 /// What is wrong with a rule: the key, and what is accepted.
