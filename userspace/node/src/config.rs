@@ -5,6 +5,8 @@
 //! silently ignored costs an outage later. Read by `run`, `check` and `doctor`; nothing here touches the machine.
 
 mod choice;
+mod gateways;
+mod routes;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,6 +15,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::choice::{Auto, Queues};
+use self::gateways::Gateway;
+use self::routes::Route;
 
 use crate::secret;
 
@@ -37,10 +41,10 @@ pub(crate) struct Config {
     /// RFC 3261 section 10 limits.
     #[serde(default)]
     pub registrar: Registrar,
-    /// Other SIP elements that calls are routed to, by name. Read, not used by this version.
+    /// Other SIP elements that calls are routed to, by name.
     #[serde(default)]
     pub gateways: std::collections::BTreeMap<String, Gateway>,
-    /// Ordered routing rules. Read, not used by this version.
+    /// Routing rules; the first that matches decides.
     #[serde(default)]
     pub routes: Vec<Route>,
     /// Sizes of every table.
@@ -212,43 +216,11 @@ impl Default for Registrar {
     }
 }
 
-/// One of `gateways:`
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Gateway {
-    /// Addresses and ports of the gateway.
-    pub targets: Vec<SocketAddr>,
-    /// How its health is watched.
-    #[serde(default)]
-    pub probe: Probe,
-}
-
-/// `gateways.*.probe`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Probe {
-    /// Not at all.
-    #[default]
-    None,
-    /// By OPTIONS requests.
-    Options,
-}
-
-/// One of `routes:`
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Route {
-    /// Matches a called number that begins so.
-    pub to_prefix: String,
-    /// The gateway that gets the call.
-    pub gateway: String,
-}
-
 /// `limits:`
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Limits {
-    /// Messages a second from one source address.
+    /// Messages a second from one source address that is no gateway's; what comes above it is dropped.
     pub per_source_pps: u32,
     /// Transactions at once.
     pub transactions: usize,
@@ -458,31 +430,23 @@ impl Config {
             );
         }
 
-        for (name, gateway) in &self.gateways {
-            if gateway.targets.is_empty() {
-                return wrong(&format!("gateways.{name}.targets"), "the list is empty".into());
-            }
-        }
         for (at, route) in self.routes.iter().enumerate() {
-            if !self.gateways.contains_key(&route.gateway) {
-                return wrong(
-                    &format!("routes[{at}].gateway"),
-                    format!("`{}` is not one of `gateways`", route.gateway),
-                );
+            if let Err((key, problem)) = route.engine(&self.gateways) {
+                let dot = if key.is_empty() { "" } else { "." };
+                return wrong(&format!("routes[{at}]{dot}{key}"), problem);
             }
         }
 
         let l = &self.limits;
-        if l.per_source_pps == 0 {
-            return wrong("limits.per_source_pps", "0 would let nobody in".into());
-        }
         for (key, value) in [("transactions", l.transactions), ("dialogs", l.dialogs)] {
             if !(1..=100_000_000).contains(&value) {
                 return wrong(&format!("limits.{key}"), format!("{value} is not 1 to 100000000"));
             }
         }
-        // The rest is the engine's to judge; its errors name the key too. Any secret does to be judged.
-        self.engine([1; secret::LENGTH]).validate().err().map(|error| ("sip".to_owned(), error.to_string()))
+        // The rest is the engine's to judge; its errors begin with the key. Any secret does to be judged.
+        let error = self.engine([1; secret::LENGTH]).validate().err()?.to_string();
+        let (key, problem) = error.split_once(": ").unwrap_or(("sip", &error));
+        wrong(key, problem.to_owned())
     }
 
     /// What the engine is told.
@@ -498,6 +462,10 @@ impl Config {
                 max_expires: self.registrar.max_expires,
                 max_contacts: self.registrar.max_contacts,
             },
+            gateways: self.gateways.iter().map(|(name, gateway)| gateway.engine(name)).collect(),
+            // What cannot be told was refused by `problem`.
+            routes: self.routes.iter().filter_map(|route| route.engine(&self.gateways).ok()).collect(),
+            per_source_pps: self.limits.per_source_pps,
             max_bindings: self.limits.bindings,
             secret,
             server: format!("strowger/{}", env!("CARGO_PKG_VERSION")),
@@ -514,9 +482,6 @@ impl Config {
             );
         } else {
             lines.push("auth.required is false: anybody who can reach this node can register".to_owned());
-        }
-        if !self.routes.is_empty() || !self.gateways.is_empty() {
-            lines.push("routes and gateways are read but not used by this version".to_owned());
         }
         lines
     }

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use strowger_engine::{Engine, Location};
+use strowger_engine::{Engine, GatewayHealth, Location};
 use strowger_xdp::Program;
 use strowger_xsk::{Device, KernelSocket, Mirror};
 
@@ -67,6 +67,8 @@ pub(crate) struct Plane {
     pub workers: Vec<Running>,
     /// All bindings.
     pub location: Arc<Location>,
+    /// What is known of gateways.
+    pub gateways: Arc<GatewayHealth>,
     /// Keeps the next hops true; none with mode `off`.
     pub mirror: Option<Mirror>,
     /// How many queues are served.
@@ -103,6 +105,7 @@ impl Plane {
         let engine_config = Arc::new(config.engine(secret(config)?));
         let unsuited = |e| Fault::Other(format!("the configuration does not suit the engine: {e}"));
         let location = Arc::new(Location::new(&engine_config).map_err(unsuited)?);
+        let gateways = Arc::new(GatewayHealth::new(&engine_config).map_err(unsuited)?);
         // A queue's memory is best on the NUMA node of its worker.
         let cpu_of = |at: usize| cpus.get(at % count % cpus.len().max(1)).copied();
         let (facts, program, sockets) = match &found {
@@ -130,7 +133,9 @@ impl Plane {
         let mut workers = Vec::with_capacity(count);
         for (id, (queues, kernel)) in shares.into_iter().zip(kernel).enumerate() {
             let cpu = cpu_of(id);
-            let engine = Engine::new(Arc::clone(&engine_config), Arc::clone(&location)).map_err(unsuited)?;
+            let mut engine =
+                Engine::new(Arc::clone(&engine_config), Arc::clone(&location)).map_err(unsuited)?;
+            engine.share_gateways(Arc::clone(&gateways), id, count).map_err(unsuited)?;
             let fast = match (&facts.device, &hops) {
                 (Some(device), Some(hops)) => Some(FastPath { device: device.index, hops: hops.clone() }),
                 _ => None,
@@ -149,7 +154,7 @@ impl Plane {
             let (lost, stop) = (Arc::clone(&lost), Arc::clone(&stop.0));
             thread("device-watch".to_owned(), move || watch(&device, &lost, &stop))?;
         }
-        Ok(Plane { facts, program, workers, location, mirror, queues, lost, stop })
+        Ok(Plane { facts, program, workers, location, gateways, mirror, queues, lost, stop })
     }
 
     /// Whether the device has gone since the start. What is left of the data plane then serves nobody.

@@ -93,6 +93,7 @@ async fn serve(
             Ok(())
         }
         fault = fatal(&view) => Err(fault),
+        () = gateways(&view) => Err(Fault::Other("the watch over gateways ended".to_owned())),
         () = watchdog(&view) => Err(Fault::Other("the watchdog ended".to_owned())),
         served = socket.serve(|| {
             let view = Rc::clone(&view);
@@ -112,6 +113,27 @@ async fn fatal(view: &View) -> Fault {
             return fault;
         }
         tokio::time::sleep(WATCH).await;
+    }
+}
+
+/// Logs every gateway target that goes down or comes back.
+async fn gateways(view: &View) {
+    let mut known = view.gateways();
+    loop {
+        tokio::time::sleep(WORKER_WATCH).await;
+        let now = view.gateways();
+        for (before, target) in known.iter().zip(&now) {
+            match (before.up, target.up) {
+                (true, false) => {
+                    tracing::warn!(group = target.group, address = %target.address, "gateway is down")
+                }
+                (false, true) => {
+                    tracing::info!(group = target.group, address = %target.address, "gateway is up again")
+                }
+                _ => {}
+            }
+        }
+        known = now;
     }
 }
 

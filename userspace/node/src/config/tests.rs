@@ -41,9 +41,24 @@ sip:
   record_route: false
 auth: { required: false, realm: example.net, algorithms: [SHA-512-256, SHA-256, MD5] }
 registrar: { min_expires: 60, default_expires: 3600, max_expires: 7200, max_contacts: 10 }
-gateways: { carrier-a: { targets: ["10.77.0.9:5060"], probe: options } }
+gateways:
+  carrier-a: { targets: ["10.77.0.9:5060"], probe: options }
+  carrier-b:
+    targets: ["10.77.0.10:5060", { address: "[fd77::9]:5080", weight: 2, priority: 3 }]
+    probe: options
+    probe_interval: 20
+    probe_timeout: 2
+    down_after: 5
+    up_after: 1
+    failover: [503, 480]
+    timeout: 3
+    trusted: false
 routes:
-  - { to_prefix: "00", gateway: carrier-a }
+  - { method: REGISTER, source: ["192.0.2.0/24", carrier-b], reject: 403 }
+  - { from_prefix: "9", from_domain: example.net, to_header_prefix: "8", to_header_domain: example.org, reject: "480 Not Now" }
+  - { method: [INVITE, MESSAGE], regex: "^[0-9]{3}@", rewrite: { user: desk, host: "10.77.0.20:5070" }, stateless: true }
+  - { domain: example.net, to_prefix: "1", location: true }
+  - { to_prefix: "00", strip: 2, prepend: "+", gateway: carrier-a }
 limits: { per_source_pps: 2000, transactions: 200000, dialogs: 200000, bindings: 1000000 }
 store: { dir: ./data }
 cdr: { dir: ./cdr }
@@ -55,7 +70,58 @@ log: { level: debug, format: json }
     assert_eq!(config.dataplane.queues, Queues::List(vec![0, 2]));
     assert_eq!(config.dataplane.workers, Auto::Count(2));
     assert_eq!(config.sip.domains.len(), 3);
-    assert_eq!(config.warnings().len(), 2);
+    assert_eq!(config.warnings().len(), 1);
+    let engine = config.engine([1; secret::LENGTH]);
+    assert_eq!(engine.routes.len(), 5);
+    assert_eq!(
+        engine.routes[1].action,
+        strowger_engine::RouteAction::Reject { code: 480, phrase: "Not Now".into() }
+    );
+    let [a, b] = &engine.gateways[..] else { panic!("{:?}", engine.gateways) };
+    assert_eq!(
+        (a.name.as_str(), a.probe, a.trusted),
+        ("carrier-a", Some(strowger_engine::Probe::default()), true)
+    );
+    assert_eq!((b.targets[1].weight, b.targets[1].priority, b.timeout.as_secs()), (2, 3, 3));
+    assert!(
+        b.probe.is_some_and(|p| p.timeout.as_secs() == 2 && p.interval.as_secs() == 20 && p.down_after == 5)
+    );
+}
+
+#[test]
+fn what_is_wrong_with_gateways_and_routes_names_their_key() {
+    let off = "dataplane: { mode: off }\nsip: { listen: [\"10.0.0.1:5060\"] }\n";
+    for (text, key) in [
+        ("gateways: { g: { targets: [] } }", "gateways.g.targets: "),
+        ("gateways: { \"g g\": { targets: [\"10.0.0.9:5060\"] } }", "gateways.g g: "),
+        (
+            "gateways: { g: { targets: [\"10.0.0.1:5060\"] } }",
+            "gateways.g.targets: 10.0.0.1:5060 is this node",
+        ),
+        ("gateways: { g: { targets: [\"gw.example:5060\"] } }", "`ADDRESS:PORT` or `{ address"),
+        ("gateways: { g: { targets: [{ addres: \"10.0.0.9:5060\" }] } }", "unknown field `addres`"),
+        ("gateways: { g: { targets: [{ address: \"10.0.0.9:5060\", weight: 0 }] } }", "the weight 0 is not"),
+        ("gateways: { g: { targets: [\"10.0.0.9:5060\"], failover: [200] } }", "gateways.g.failover: "),
+        ("gateways: { g: { targets: [\"10.0.0.9:5060\"], probe: ping } }", "gateways.g.probe"),
+        (
+            "gateways: { g: { targets: [\"10.0.0.9:5060\"], probe: options, probe_timeout: 60 } }",
+            "gateways.g.probe_timeout: ",
+        ),
+        ("routes: [{ gateway: g }]", "routes[0].gateway: `g` is not one of `gateways`"),
+        ("routes: [{ reject: 403 }, { location: true, reject: 403 }]", "routes[1]: only one of"),
+        ("routes: [{ reject: maybe }]", "a status code such as 403"),
+        ("routes: [{ reject: 200 }]", "routes[0].reject: "),
+        ("routes: [{ source: 10.0.0.1/8 }]", "routes[0].source: \"10.0.0.1/8\" has bits behind its length"),
+        ("routes: [{ source: [] }]", "a word or a list of words"),
+        ("routes: [{ method: invite }]", "routes[0].method: "),
+        ("routes: [{ regex: \"(\" }]", "routes[0].regex: "),
+        ("routes: [{ rewrite: { host: \"a b\" } }]", "routes[0].rewrite.host: "),
+        ("routes: [{ to_perfix: \"00\" }]", "unknown field `to_perfix`"),
+        ("limits: { per_source_pps: 0 }", "node.yaml: limits.per_source_pps: 0 would let nobody in"),
+    ] {
+        let message = error(&format!("{off}{text}"));
+        assert!(message.contains(key), "`{text}` said: {message}");
+    }
 }
 
 #[test]

@@ -150,6 +150,11 @@ fn render(status: &Status, all: bool) -> String {
         table(&mut text, &format!("worker {}{cpu}{stuck}", worker.id), &[&worker.counters], all);
         table(&mut text, &format!("worker {} kernel sockets", worker.id), &[&worker.kernel], all);
     }
+    for gateway in &status.gateways {
+        let state = if gateway.up { "up" } else { "DOWN" };
+        let title = format!("gateway {} {}, {state}", gateway.group, gateway.address);
+        table(&mut text, &title, &[&gateway.counters], all);
+    }
     table(&mut text, "SIP", &[&status.sip.counters], all);
     table(&mut text, "XDP verdicts", &[&plane.xdp], all);
     table(&mut text, "next hops", &[&plane.next_hops], all);

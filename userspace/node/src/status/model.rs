@@ -24,6 +24,9 @@ pub(crate) struct Status {
     pub registrations: Registrations,
     /// Calls as a stateless proxy can see them.
     pub calls: Calls,
+    /// One for each target of each gateway group.
+    #[serde(default)]
+    pub gateways: Vec<Gateway>,
 }
 
 /// Who and since when.
@@ -146,4 +149,17 @@ pub(crate) struct Calls {
     pub answered: u64,
     /// BYE requests forwarded.
     pub byes: u64,
+}
+
+/// One target of a gateway group.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Gateway {
+    /// The group it is in.
+    pub group: String,
+    /// Its address.
+    pub address: String,
+    /// Whether calls are sent there.
+    pub up: bool,
+    /// What was counted for it.
+    pub counters: Counts,
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use strowger_engine::{Counters, Event};
+use strowger_engine::{Counters, Event, GatewayHealth, TargetReport};
 use strowger_xsk::Mirror;
 
 use crate::config::Config;
@@ -14,7 +14,7 @@ use crate::dataplane::Plane;
 use crate::fault::Fault;
 use crate::report::Desk;
 use crate::status::model::{
-    Calls, Counts, Dataplane, Node, Queue, Registrations, Sip, Status, Totals, Worker,
+    Calls, Counts, Dataplane, Gateway, Node, Queue, Registrations, Sip, Status, Totals, Worker,
 };
 use crate::worker::{Count, Counts as WorkerCounts, Report};
 
@@ -44,6 +44,11 @@ impl View {
         }
         let device = plane.facts.device.as_ref().filter(|_| plane.device_lost())?;
         Some(Fault::InterfaceLost { interface: device.name.clone() })
+    }
+
+    /// What is known of every gateway target.
+    pub(crate) fn gateways(&self) -> Vec<TargetReport> {
+        self.plane.borrow().as_ref().map_or_else(Vec::new, |plane| plane.gateways.reports())
     }
 
     /// The workers that do not answer. All are asked at once, so this takes [`PATIENCE`] and not more.
@@ -165,8 +170,27 @@ impl View {
                 answered: events.of(Event::CallAnswered),
                 byes: events.of(Event::CallEnded),
             },
+            gateways: plane.as_ref().map_or_else(Vec::new, |p| gateways(&p.gateways)),
         }
     }
+}
+
+fn gateways(health: &GatewayHealth) -> Vec<Gateway> {
+    let reports = health.reports().into_iter().map(|target| Gateway {
+        group: target.group,
+        address: target.address.to_string(),
+        up: target.up,
+        counters: named([
+            ("chosen", target.chosen),
+            ("answered", target.answered),
+            ("failed_over", target.failed_over),
+            ("timed_out", target.timed_out),
+            ("probes_answered", target.probes_answered),
+            ("probes_lost", target.probes_lost),
+            ("went_down", target.went_down),
+        ]),
+    });
+    reports.collect()
 }
 
 fn next_hops(mirror: &Mirror) -> Counts {
