@@ -27,7 +27,7 @@ fn content_length_overflow() {
         [options("OPTIONS", "OPTIONS", &format!("Content-Length: {value}\r\n")), b"four".to_vec()].concat()
     };
     let mut refused_values: Vec<String> =
-        ["-1", "-2147483648", "+4", "4 4", "4,4", "0x4", "4;", "four", "", "٤"]
+        ["-1", "-2147483648", "+4", "4 4", "4,4", "0x4", "4;", "four", "", "٤", "5", "005", "9"]
             .iter()
             .map(|v| v.to_string())
             .collect();
@@ -84,6 +84,37 @@ fn via_is_whole_or_nothing() {
             Err(_) => assert_eq!(reply.header(HeaderName::Via).unwrap().value, full[..end].trim_ascii()),
         }
     }
+    // What comes after the last whole part counts too.
+    for half in [
+        "SIP/2.0/UDP",
+        "SIP/2.0/UDP [2001:db8::9",
+        "SIP/2.0/UDP a:",
+        "SIP/2.0/UDP a:0",
+        "SIP/2.0/UDP a:65536",
+        "SIP/2.0/UDP a b",
+        "SIP/2.0/UDP a;",
+        "SIP/2.0/UDP a;;branch=x",
+        "SIP/2.0/UDP a;=x",
+        "SIP/2.0/UDP a;branch",
+        "SIP/2.0/UDP a;branch=",
+        "SIP/2.0/UDP a;branch=x y",
+        "SIP/2.0/UDP a;branch=x>",
+        "SIP/2.0/UDP a;branch=x;branch=y",
+        "SIP/2.0/UDP a;branch=\"x",
+        "SIP/2.0/UDP a;branch=\"x\\",
+        "SIP/2.0/UDP a;branch=\"x\\\"",
+        "SIP/2.0/UDP a;received=b",
+        "SIP/2.0/UDP a;received=192.0.2.256",
+        "SIP/2.0/UDP a;received=192.0.2.1;received=192.0.2.1",
+        "SIP/2.0/UDP a;rport=",
+        "SIP/2.0/UDP a;rport=5x",
+        "SIP/2.0/UDP a;rport=65536",
+        "SIP/2.0/UDP a;rport;rport",
+    ] {
+        assert!(Via::parse(half.as_bytes()).is_err(), "{half}");
+        let top = "SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1";
+        assert!(refused(&options(top, half, "")), "{half}");
+    }
 }
 
 /// CVE-2023-27599: an unterminated quote or parameter, crash on edit. What is not edited stays as it is.
@@ -123,17 +154,28 @@ fn unterminated_quote_then_edit() {
 /// Kamailio CVE-2018-14767: two To headers, an empty tag.
 #[test]
 fn duplicate_singleton_header() {
-    for (name, value) in [
-        ("To", "<sip:b@example.net>;tag="),
-        ("To", "<sip:x@example.net>"),
-        ("t", "<sip:x@example.net>"),
-        ("T ", "<sip:x@example.net>"),
-        ("From", "<sip:x@example.net>;tag=2"),
-        ("Call-ID", "other"),
-        ("CSeq", "2 OPTIONS"),
-        ("Max-Forwards", "1"),
+    for (name, value, header) in [
+        ("To", "<sip:b@example.net>;tag=", HeaderName::To),
+        ("To", "<sip:x@example.net>", HeaderName::To),
+        ("t", "<sip:x@example.net>", HeaderName::To),
+        ("T ", "<sip:x@example.net>", HeaderName::To),
+        ("tO\t ", "<sip:x@example.net>", HeaderName::To),
+        ("From", "<sip:x@example.net>;tag=2", HeaderName::From),
+        ("f", "<sip:x@example.net>;tag=2", HeaderName::From),
+        ("Call-ID", "other", HeaderName::CallId),
+        ("i", "other", HeaderName::CallId),
+        ("CSeq", "2 OPTIONS", HeaderName::CSeq),
+        ("Max-Forwards", "1", HeaderName::MaxForwards),
     ] {
-        assert!(refused(&options("OPTIONS", "OPTIONS", &format!("{name}: {value}\r\n"))), "{name}");
+        // By the index, before any value is read; nobody sees the first or the second of them.
+        let bytes = options("OPTIONS", "OPTIONS", &format!("{name}: {value}\r\n"));
+        assert_eq!(fault(&bytes), Some(Fault::Duplicate(header)), "{name}");
+        assert!(refused(&bytes), "{name}");
+        // By who reads it, where the index lets it pass.
+        let mut index = Index::new();
+        let message = Message::salvage(&bytes, &mut index).unwrap();
+        assert_eq!(message.single(header).unwrap_err().fault, ValueFault::Duplicate, "{name}");
+        assert_eq!(message.essentials().unwrap_err().fault, ValueFault::Duplicate, "{name}");
     }
     let two_values = options("To: <sip:b@example.net>", "To: <sip:b@example.net>, <sip:x@example.net>", "");
     assert!(refused(&two_values));
@@ -149,7 +191,7 @@ fn duplicate_singleton_header() {
 /// Kamailio CVE-2018-8828, CVE-2020-27507: off by one at some length of a tag, branch, token.
 #[test]
 fn every_token_length() {
-    let cases: [(&str, &str, &str); 7] = [
+    let cases: [(&str, &str, &str); 8] = [
         ("z9hG4bK1", "", "branch"),
         ("tag=1", "tag=", "tag"),
         ("c1@192.0.2.1", "", "Call-ID"),
@@ -157,11 +199,21 @@ fn every_token_length() {
         ("OPTIONS sip", "", "method"),
         ("Max-Forwards: 70", "Max-Forwards: 70\r\n", "header name"),
         ("sip:b@example.net ", "sip:", "Request-URI"),
+        ("sip:b@example.net ", "sip:", "user of the Request-URI"),
     ];
+    // What is around the token in each of the last two.
+    const URI: usize = "sip:@example.net".len();
     let mut index = Index::new();
     for (what, prefix, kind) in cases {
         let mut lengths: Vec<usize> = (0..700).collect();
-        for center in [limit::IDENTIFIER, limit::REQUEST_URI, 8192, 16384, 32768, limit::MESSAGE - 300] {
+        for center in [
+            limit::IDENTIFIER,
+            limit::REQUEST_URI - URI,
+            limit::REQUEST_URI,
+            8192,
+            32768,
+            limit::MESSAGE - 300,
+        ] {
             lengths.extend(center - 4..center + 5);
         }
         for len in lengths {
@@ -171,9 +223,14 @@ fn every_token_length() {
                 "method" => " sip",
                 "header name" => ": v",
                 "Request-URI" => " ",
+                "user of the Request-URI" => "@example.net ",
                 _ => "",
             };
-            let bytes = options(what, &format!("{prefix}{token}{suffix}"), "");
+            let mut bytes = options(what, &format!("{prefix}{token}{suffix}"), "");
+            if kind == "method" {
+                // In the CSeq too.
+                bytes = String::from_utf8(bytes).unwrap().replace("OPTIONS", &token).into_bytes();
+            }
             let verdict = judge(&bytes, &mut index);
             let served = match kind {
                 "branch" | "tag" | "Call-ID" => (1..=limit::IDENTIFIER).contains(&len),
@@ -181,16 +238,18 @@ fn every_token_length() {
                 "user" => bytes.len() <= limit::MESSAGE,
                 "header name" => (1..=limit::HEADER_NAME).contains(&len),
                 "Request-URI" => (1..=limit::HOST).contains(&len),
-                // The CSeq still says OPTIONS.
-                _ => false,
+                "user of the Request-URI" => (1..=limit::REQUEST_URI - URI).contains(&len),
+                _ => len > 0 && bytes.len() <= limit::MESSAGE,
             };
             assert_eq!(verdict == Verdict::Serve, served, "{kind} of {len}: {verdict:?}");
-            if bytes.len() <= limit::MESSAGE && !served && kind != "method" {
-                assert!(
-                    matches!(verdict, Verdict::Answer(400 | 414)) || len == 0,
-                    "{kind} of {len}: {verdict:?}"
-                );
-            }
+            let too_long = match kind {
+                _ if bytes.len() > limit::MESSAGE => Verdict::Drop,
+                "method" => Verdict::Drop, // empty
+                "Request-URI" if len + "sip:".len() > limit::REQUEST_URI => Verdict::Answer(414),
+                "user of the Request-URI" if len > 0 => Verdict::Answer(414),
+                _ => Verdict::Answer(400),
+            };
+            assert!(served || verdict == too_long, "{kind} of {len}: {verdict:?}");
         }
     }
 }
@@ -222,6 +281,16 @@ fn cseq_boundaries() {
         let verdict = judge(&options("1 OPTIONS", value, ""), &mut index);
         assert_eq!(verdict, if expected { Verdict::Serve } else { Verdict::Answer(400) }, "{value}");
     }
+    // What is served is read as the number that it is, however long it is written.
+    for digits in 1..=10 {
+        for number in [10u32.pow(digits - 1), 1_234_567_890 / 10u32.pow(10 - digits), limit::CSEQ] {
+            for zeros in 0..24 {
+                let bytes = options("1 OPTIONS", &format!("{}{number} OPTIONS", "0".repeat(zeros)), "");
+                let message = Message::parse(&bytes, &mut index).unwrap();
+                assert_eq!(message.essentials().unwrap().cseq.number, number, "{zeros} zeros");
+            }
+        }
+    }
     let long = "X".repeat(60_000);
     let bytes = options("1 OPTIONS", &format!("1 {long}"), "");
     let message = Message::parse(&bytes, &mut index).unwrap();
@@ -240,7 +309,10 @@ fn authorization_truncated_at_each_byte() {
         let value = &REGISTER[start..cut];
         let alone = Credentials::parse(value).is_ok();
         // Complete is what has a response, and everything else up to the cut in full.
-        let complete = value.windows(41).any(|w| w.starts_with(b"response=")) && !value.ends_with(b"=");
+        let quotes = value.iter().filter(|&&b| b == b'"').count();
+        let complete = value.windows(41).any(|w| w.starts_with(b"response="))
+            && !value.ends_with(b"=")
+            && quotes.is_multiple_of(2);
         assert!(!alone || complete, "{}", value.escape_ascii());
         // In its message, where there are bytes to over-read.
         let bytes = [&REGISTER[..cut], &REGISTER[end..]].concat();
@@ -250,6 +322,34 @@ fn authorization_truncated_at_each_byte() {
         if let Some(Err(error)) = message.authorizations().next() {
             assert!((start..=cut).contains(&error.at), "{error}");
         }
+    }
+    // A hash and a count of any other length than theirs; anything left out.
+    let text = core::str::from_utf8(&REGISTER[start..end]).unwrap();
+    let (hash, count) = ("6629fae49393a05397450978507c4ef1", "00000001");
+    let is_ok = |what: &str, with: &str| {
+        assert!(text.contains(what), "{what}");
+        Credentials::parse(text.replacen(what, with, 1).as_bytes()).is_ok()
+    };
+    for len in 0..300 {
+        assert_eq!(is_ok(hash, &"a".repeat(len)), len == 32 || len == 64, "a hash of {len}");
+        assert_eq!(is_ok(count, &"a".repeat(len)), len == 8, "a count of {len}");
+    }
+    for (at, _) in hash.char_indices() {
+        assert!(!is_ok(hash, &[&hash[..at], "g", &hash[at + 1..]].concat()));
+    }
+    for (name, needed) in [
+        ("username=", true),
+        ("realm=", true),
+        ("nonce=", true),
+        ("uri=", true),
+        ("response=", true),
+        ("cnonce=", true),
+        ("nc=", true),
+        ("algorithm=", false),
+    ] {
+        // "nonce=" is the end of "cnonce=" too; the first one counts.
+        assert_eq!(is_ok(name, "other="), !needed, "{name}");
+        assert!(!is_ok(name, &format!("{name}x, {name}")), "{name} twice");
     }
 }
 
@@ -268,6 +368,8 @@ fn uri_rewriting() {
         "tel:+1;x=%",
     ] {
         assert!(Uri::parse(text.as_bytes()).is_err(), "{text}");
+        // Nor does anybody unescape it.
+        assert!(unescape_into(text.as_bytes(), &mut [0; 16]).is_err(), "{text}");
     }
     // Every truncation and every single byte of a URI with everything; what parses says what it was made of.
     let full = b"sips:a%41;b:p%42w@h.example:5070;t=%43;lr?x=%44&y=z";
