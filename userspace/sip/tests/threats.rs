@@ -500,6 +500,7 @@ fn header_removal_cannot_be_evaded() {
         "P-Asserted-Identity: \"x\"\r\n\t<sip:evil@example.net>\r\n ;a=b",
         "P-Asserted-Identity:",
         "P-Asserted-Identity:\r\n ",
+        "P-Asserted-Identity: <sip:evil@example.net> \r\n \t\r\n ",
     ];
     for first in lines {
         for second in lines {

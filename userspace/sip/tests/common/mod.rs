@@ -20,11 +20,11 @@ pub const TORTUOUS: &[u8] = b"INVITE sip:bob;day=mon%3d1@[2001:db8::7]:5070;lr;x
 TO :\r\n <sip:bob@example.net> ;\r\n\ttag    = t-1\r\n\
 from   : \"A \\\\\\\" B\"       <sip:alice@example.net>\r\n  ;\r\n  tag = f1\r\n\
 MaX-fOrWaRdS: 0068\r\n\
-I: weird{}[]<>()?\"@host\r\n\
+I: weird{}[]<>()?\"@host \r\n\t\r\n\
 cseq: 0009\r\n  INVITE\r\n\
 Via  : SIP  /   2.0\r\n /UDP\r\n    192.0.2.2;branch=390skdjuw\r\n\
 s :\r\n\
-NewFangledHeader:   newfangled value\r\n continued newfangled value\r\n\
+NewFangledHeader:   newfangled value\r\n continued newfangled value\r\n \t\r\n  \r\n\
 Unknown: ;;,,;;,;\r\n\
 Route:\r\n <sip:services.example.net;lr;unknownwith=value;unknown-no-value>\r\n\
 v:  SIP  / 2.0  / TCP     a.example.net   ;\r\n  branch  =   z9hG4bK9ikj8  ,\r\n SIP  /    2.0   / UDP  192.168.255.111   ; branch=\r\n z9hG4bK30239\r\n\

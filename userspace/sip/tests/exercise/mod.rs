@@ -18,6 +18,11 @@ pub fn parse(data: &[u8]) {
         Ok(m) => {
             check_message(&m);
             assert!(m.headers_end() + 2 == m.body_range().start);
+            let end = m.all().fold(m.first_line_end(), |at, header| {
+                assert_eq!(header.line_range.start, at, "a byte that is in no header line");
+                header.line_range.end
+            });
+            assert_eq!(end, m.headers_end());
         }
         Err(error) => {
             assert!(error.at <= data.len(), "{error}");
