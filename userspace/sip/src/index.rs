@@ -4,16 +4,18 @@
 //! and the start line. It has no lifetime and no heap: a worker makes one and uses it for every message, and only
 //! the entries that a message needs are written.
 
+use core::hint::cold_path;
+
 use crate::class;
 use crate::error::{Fault, ParseError};
 use crate::limit;
 use crate::name::{self, HeaderName};
 use crate::scan::{self, BLOCK};
 use crate::start::{self, Spans};
-use crate::text::Text;
+use crate::text::{self, Text};
 
 /// One header line. Offsets are into the datagram.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// First byte of the name.
     pub(crate) line: u16,
@@ -133,8 +135,10 @@ impl Index {
     #[inline]
     pub(crate) fn read<const LENIENT: bool>(&mut self, bytes: &[u8]) -> Result<(), ParseError> {
         let start = skip_empty_lines(bytes);
-        let response = start::is_response(bytes.get(start..).unwrap_or_default());
-        self.read_from::<LENIENT>(bytes, start).map_err(|(fault, at)| ParseError { fault, at, response })
+        self.read_from::<LENIENT>(bytes, start).map_err(|(fault, at)| {
+            let response = start::is_response(bytes.get(start..).unwrap_or_default());
+            ParseError { fault, at, response }
+        })
     }
 
     #[inline(always)]
@@ -154,7 +158,10 @@ impl Index {
             None => self.read_start_line::<LENIENT>(bytes, start)?,
         };
         self.headers = headers as u16;
-        let empty_line = self.read_header_lines::<LENIENT>(bytes, headers)?;
+        let empty_line = match self.usual_lines(bytes, headers) {
+            found @ Some(_) if !LENIENT => found,
+            _ => self.read_header_lines::<LENIENT>(bytes, headers)?,
+        };
         let Some(end) = empty_line else {
             if !LENIENT {
                 return Err((Fault::NoEmptyLine, bytes.len()));
@@ -211,9 +218,102 @@ impl Index {
         Ok(start + line_feed + 1)
     }
 
+    /// As [`read_header_lines`](Self::read_header_lines), for header lines as nearly all messages have them: nothing in them
+    /// that needs a second look, and an empty line after them. `None` for any other, which says nothing about what is wrong.
+    #[inline(always)]
+    fn usual_lines(&mut self, bytes: &[u8], headers: usize) -> Option<usize> {
+        let (empty_line, trailing) = self.line_ends(bytes, headers as u32)?;
+        self.names(bytes)?;
+        if trailing {
+            let entries = self.entries.get_mut(..usize::from(self.count)).unwrap_or_default();
+            for entry in entries {
+                let (from, to) = trim(bytes, usize::from(entry.value), usize::from(entry.value_end));
+                (entry.value, entry.value_end) = (from as u16, to as u16);
+            }
+        }
+        Some(empty_line)
+    }
+
+    /// Writes `line` and, of the whole line, `value_end` of all entries; returns where the empty line is, and whether there is
+    /// white space before a line end.
+    #[inline(always)]
+    fn line_ends(&mut self, bytes: &[u8], headers: u32) -> Option<(usize, bool)> {
+        let mut entries = self.entries.iter_mut();
+        let mut line = headers; // where the current (possibly folded) line began
+        let mut seen = headers; // after the last line end
+        let mut base = headers;
+        let mut trailing = false;
+        loop {
+            let odd = match text::bytes_at::<BLOCK>(bytes, base) {
+                Some(block) => scan::odd(block),
+                None => last_odd(bytes, base as usize)?,
+            };
+            // A line end may have its LF in the next block.
+            let mut odd = odd & u64::MAX << seen.saturating_sub(base);
+            while odd != 0 {
+                let at = base + odd.trailing_zeros();
+                odd &= odd - 1;
+                let [last, found @ .., next] = *text::bytes_at::<4>(bytes, at - 1)?;
+                if u16::from_le_bytes(found) != u16::from_le_bytes(*b"\r\n") {
+                    if found[0] < 0x80 && found[0] != b'\t' {
+                        return None;
+                    }
+                    continue;
+                }
+                odd &= odd.wrapping_sub(1);
+                seen = at + 2;
+                if last <= b' ' {
+                    cold_path();
+                    trailing = true;
+                }
+                if next > b' ' {
+                    let entry = entries.next()?;
+                    (entry.line, entry.value_end) = (line as u16, at as u16);
+                    line = seen;
+                } else if next == b'\r' && bytes.get(at as usize + 3) == Some(&b'\n') && at != headers {
+                    let entry = entries.next()?;
+                    (entry.line, entry.value_end) = (line as u16, at as u16);
+                    self.count = (limit::HEADER_LINES - entries.len()) as u16;
+                    return Some((seen as usize, trailing));
+                } else if next != b' ' && next != b'\t' {
+                    return None;
+                }
+            }
+            base += BLOCK as u32;
+        }
+    }
+
+    /// Reads the name of each line that `line_ends` has found, and where its value begins.
+    #[inline(always)]
+    fn names(&mut self, bytes: &[u8]) -> Option<()> {
+        self.first = [NONE; NAMES];
+        self.repeated = [0; 2];
+        let entries = self.entries.get_mut(..usize::from(self.count))?;
+        for (i, entry) in entries.iter_mut().enumerate() {
+            let line = u32::from(entry.line);
+            // A name, its colon, and the two bytes after it.
+            match text::bytes_at::<18>(bytes, line).and_then(name_and_value) {
+                Some((name, len)) => {
+                    entry.value = (line + len + 2) as u16;
+                    entry.name_len = len as u8;
+                    entry.name = name;
+                }
+                None => unusual_line(bytes, entry)?,
+            }
+            let first = &mut self.first[entry.name as usize % NAMES];
+            if *first == NONE {
+                *first = i as u8;
+            } else {
+                let (word, bit) = place(entry.name);
+                self.repeated[word] |= bit;
+            }
+        }
+        Some(())
+    }
+
     /// Reads the lines from `headers` to the empty line; returns where that is, if there is one. What follows the last
     /// line end without it is left to `headers_end`.
-    #[inline(always)]
+    #[inline(never)]
     fn read_header_lines<const LENIENT: bool>(
         &mut self,
         bytes: &[u8],
@@ -281,7 +381,7 @@ impl Index {
         let (mut known, mut len, mut from) = (HeaderName::Other, 0, 0);
         if let Some(window) = text.window(line) {
             len = scan::colon(window);
-            known = HeaderName::recognise(window, len);
+            known = HeaderName::recognise(window, len).unwrap_or(HeaderName::Other);
             from = line + len + 1;
         }
         if known == HeaderName::Other {
@@ -334,6 +434,40 @@ fn padded(rest: &[u8]) -> [u8; BLOCK] {
     let len = rest.len().min(BLOCK);
     block[..len].copy_from_slice(&rest[..len]);
     block
+}
+
+/// As [`scan::odd`], from `base` on where the datagram ends before the block does; `None` when nothing is left, or the whole
+/// datagram is shorter than a block.
+#[inline(always)]
+fn last_odd(bytes: &[u8], base: usize) -> Option<u64> {
+    let before = base.checked_sub(bytes.len().checked_sub(BLOCK)?)?;
+    if before >= BLOCK {
+        return None;
+    }
+    Some(scan::odd(bytes.last_chunk::<BLOCK>()?) >> before)
+}
+
+/// A known name of less than 16 bytes, its colon, one space, and a visible byte: how nearly every header line begins. The name
+/// and its length.
+#[inline(always)]
+fn name_and_value(begin: &[u8; 18]) -> Option<(HeaderName, u32)> {
+    let window = begin.first_chunk::<16>()?;
+    let len = scan::colon(window);
+    if len >= 16 {
+        return None;
+    }
+    let name = HeaderName::recognise(window, len)?;
+    (begin[len + 1] == b' ' && begin[len + 2] > b' ').then_some((name, len as u32))
+}
+
+/// Name and value of any other line that is right.
+#[inline(never)]
+fn unusual_line(bytes: &[u8], entry: &mut Entry) -> Option<()> {
+    let (line, end) = (usize::from(entry.line), usize::from(entry.value_end));
+    let (known, len, from) = unusual_name(bytes, line, end).ok()?;
+    let (from, to) = trim(bytes, from, end);
+    *entry = Entry { value: from as u16, value_end: to as u16, name_len: len as u8, name: known, ..*entry };
+    Some(())
 }
 
 /// The name of a header line that is not simply known from its first 16 bytes: longer, with white space before the
@@ -410,3 +544,6 @@ fn check_controls(bytes: &[u8], start: usize, end: usize) -> Result<(), (Fault, 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

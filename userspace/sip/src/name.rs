@@ -5,6 +5,8 @@
 
 use core::fmt;
 
+use wide::{bytemuck, u8x16};
+
 macro_rules! header_names {
     ($($variant:ident = $name:literal $(, $compact:literal)? ;)*) => {
         /// The name of a header field: RFC 3261 section 20 and the extensions of the IANA registry that are in use.
@@ -151,27 +153,26 @@ struct Spelling {
 /// The empty name, which is nobody's.
 const NOBODY: Spelling = Spelling { head: [0; 2], tail: b"", name: HeaderName::Other };
 
-/// Keeps the first `len` bytes of a window, little end first.
-static KEEP: [[u64; 2]; 17] = {
-    let mut masks = [[0; 2]; 17];
+/// Keeps the first `len` bytes of a window.
+const KEEP: [u8x16; 17] = {
+    let mut masks = [u8x16::ZERO; 17];
     let mut len = 0;
     while len <= 16 {
-        let bits = if len == 16 { u128::MAX } else { (1 << (8 * len)) - 1 };
-        masks[len] = [bits as u64, (bits >> 64) as u64];
+        let bits: u128 = if len == 16 { u128::MAX } else { (1 << (8 * len)) - 1 };
+        masks[len] = u8x16::new(bits.to_le_bytes());
         len += 1;
     }
     masks
 };
 
 /// Lower case for letters; `-` and digits stay.
-const CASE: u64 = 0x2020_2020_2020_2020;
+const CASE: u8 = 0x20;
 
 /// The first `len` bytes of the window in lower case, zero after them.
 #[inline(always)]
 fn head(window: &[u8; 16], len: usize) -> [u64; 2] {
-    let bits = u128::from_le_bytes(*window);
-    let [low, high] = KEEP[len.min(16)];
-    [(bits as u64 | CASE) & low, ((bits >> 64) as u64 | CASE) & high]
+    let bytes = (u8x16::new(*window) | u8x16::splat(CASE)) & TABLE.keep[len.min(16)];
+    bytemuck::cast(bytes)
 }
 
 const SLOTS: usize = 512;
@@ -229,25 +230,24 @@ static LONG: [Spelling; LONG_COUNT] = {
     table
 };
 
-/// All other spellings, full and compact, each in its slot; an empty slot holds what no name is.
-static HEADS: [[u64; 2]; SLOTS] = {
-    let mut table = [[u64::MAX; 2]; SLOTS];
+/// What recognises a name, in one place: one address to be kept at hand.
+struct Table {
+    /// Keeps the first so many bytes of a window.
+    keep: [u8x16; 17],
+    /// All other spellings, full and compact, each in its slot; an empty slot holds what no name is.
+    heads: [[u64; 2]; SLOTS],
+    /// Whose slot it is.
+    names: [HeaderName; SLOTS],
+}
+
+static TABLE: Table = {
+    let mut table = Table { keep: KEEP, heads: [[u64::MAX; 2]; SLOTS], names: [HeaderName::Other; SLOTS] };
     let mut i = 0;
     while i < SHORT_COUNT {
         let slot = slot(SHORT[i].head);
-        assert!(table[slot][0] == u64::MAX, "two header names share a slot: find another multiplier");
-        table[slot] = SHORT[i].head;
-        i += 1;
-    }
-    table
-};
-
-/// Whose slot it is.
-static NAME_OF: [HeaderName; SLOTS] = {
-    let mut table = [HeaderName::Other; SLOTS];
-    let mut i = 0;
-    while i < SHORT_COUNT {
-        table[slot(SHORT[i].head)] = SHORT[i].name;
+        assert!(table.heads[slot][0] == u64::MAX, "two header names share a slot: find another multiplier");
+        table.heads[slot] = SHORT[i].head;
+        table.names[slot] = SHORT[i].name;
         i += 1;
     }
     table
@@ -302,19 +302,16 @@ impl HeaderName {
                 .find(|s| s.head == head(&window, 16) && s.tail.eq_ignore_ascii_case(rest))
                 .map_or(HeaderName::Other, |s| s.name);
         }
-        Self::recognise(&window, len)
+        Self::recognise(&window, len).unwrap_or(HeaderName::Other)
     }
 
     /// The name of `len` bytes, less than 16, at the front of `window`, which may hold anything after it. A CR in the
     /// name passes for `-`: the caller makes sure that there is none.
     #[inline(always)]
-    pub(crate) fn recognise(window: &[u8; 16], len: usize) -> HeaderName {
+    pub(crate) fn recognise(window: &[u8; 16], len: usize) -> Option<HeaderName> {
         let head = head(window, len);
-        let slot = slot(head);
-        match (HEADS.get(slot), NAME_OF.get(slot)) {
-            (Some(found), Some(name)) if *found == head => *name,
-            _ => HeaderName::Other,
-        }
+        let slot = slot(head) % SLOTS;
+        (TABLE.heads[slot] == head).then_some(TABLE.names[slot])
     }
 
     /// May this header stand in a message only once (RFC 3261 section 20 and the extensions' grammar)?
@@ -414,7 +411,7 @@ mod tests {
             if text.len() < 16 {
                 let mut window = [b'X'; 16];
                 window[..text.len()].copy_from_slice(text);
-                assert_eq!(HeaderName::recognise(&window, text.len()), name);
+                assert_eq!(HeaderName::recognise(&window, text.len()), Some(name));
             }
         }
     }

@@ -4,7 +4,7 @@
 //! Vectors come from the crate `wide`: SSE2 on every x86-64, NEON on every AArch64, plain integers elsewhere. Each
 //! routine has a naive twin in the tests.
 
-use wide::u8x16;
+use wide::{bytemuck, i8x16, u8x16};
 
 use crate::class;
 use crate::text::Text;
@@ -29,9 +29,21 @@ pub(crate) fn masks(block: &[u8; BLOCK]) -> Masks {
     let (lanes, _) = block.as_chunks::<16>();
     for (i, lane) in lanes.iter().enumerate() {
         let bytes = u8x16::new(*lane);
-        let control = up_to(bytes, 0x1f) | eq(bytes, 0x7f);
+        let control = between(bytes, 0, 0x1f) | eq(bytes, 0x7f);
         result.line_feed |= u64::from(eq(bytes, b'\n').to_bitmask()) << (16 * i);
         result.control |= u64::from(control.to_bitmask()) << (16 * i);
+    }
+    result
+}
+
+/// Where are the bytes that neither a name nor a value has in it as nearly all are written: control bytes, DEL, and what is not
+/// ASCII?
+#[inline(always)]
+pub(crate) fn odd(block: &[u8; BLOCK]) -> u64 {
+    let mut result = 0;
+    let (lanes, _) = block.as_chunks::<16>();
+    for (i, lane) in lanes.iter().enumerate() {
+        result |= u64::from(between(u8x16::new(*lane), 0x7f, 0x1f).to_bitmask()) << (16 * i);
     }
     result
 }
@@ -47,23 +59,19 @@ fn eq(bytes: u8x16, byte: u8) -> u8x16 {
     bytes.simd_eq(u8x16::splat(byte))
 }
 
-/// `bytes <= limit`.
-#[inline(always)]
-fn up_to(bytes: u8x16, limit: u8) -> u8x16 {
-    bytes.min(u8x16::splat(limit)).simd_eq(bytes)
-}
-
-/// `from <= bytes <= to`.
+/// The bytes from `from` up to `to`; with `to` below `from`, up over 0xff and 0 to it.
 #[inline(always)]
 fn between(bytes: u8x16, from: u8, to: u8) -> u8x16 {
-    up_to(bytes - u8x16::splat(from), to - from)
+    // Moved so that `to` is the greatest signed number, all of the range and nothing else is over what is before `from`.
+    let moved: i8x16 = bytemuck::cast(bytes + u8x16::splat(0x7f_u8.wrapping_sub(to)));
+    let before = 0x7e_u8.wrapping_sub(to.wrapping_sub(from));
+    bytemuck::cast(moved.simd_gt(i8x16::splat(before as i8)))
 }
 
 /// Not `%x21-7E`.
 #[inline(always)]
 fn not_visible(bytes: u8x16) -> u8x16 {
-    let moved = bytes - u8x16::splat(0x21);
-    moved.max(u8x16::splat(0x5e)).simd_eq(moved)
+    between(bytes, 0x7f, 0x20)
 }
 
 #[inline(always)]

@@ -97,6 +97,13 @@ impl<'a> Text<'a> {
     }
 }
 
+/// `N` bytes from `at` on, if `bytes` has them. With a position of 32 bits there is one compare: no sum with it can overflow.
+#[inline(always)]
+pub(crate) fn bytes_at<const N: usize>(bytes: &[u8], at: u32) -> Option<&[u8; N]> {
+    let at = at as usize;
+    bytes.get(at..at + N)?.first_chunk()
+}
+
 // What is called rarely stays out of line and takes slices: a `Text` that is passed by address has to live in memory,
 // and is then loaded in other pieces than it was stored, which stalls.
 

@@ -14,6 +14,10 @@ fn naive(block: &[u8; BLOCK]) -> Masks {
     masks
 }
 
+fn naive_odd(block: &[u8; BLOCK]) -> u64 {
+    (0..BLOCK).map(|i| u64::from(block[i].is_ascii_control() || !block[i].is_ascii()) << i).sum()
+}
+
 #[test]
 fn every_byte_in_every_lane() {
     for at in 0..BLOCK {
@@ -21,6 +25,7 @@ fn every_byte_in_every_lane() {
             let mut block = [b'a'; BLOCK];
             block[at] = byte;
             assert_eq!(masks(&block), naive(&block), "{byte} at {at}");
+            assert_eq!(odd(&block), naive_odd(&block), "{byte} at {at}");
         }
     }
     for at in 0..16 {
@@ -162,6 +167,7 @@ proptest! {
     fn masks_agree_with_the_naive_scan(bytes in prop::collection::vec(any::<u8>(), BLOCK)) {
         let block: &[u8; BLOCK] = bytes.as_slice().try_into().unwrap();
         prop_assert_eq!(masks(block), naive(block));
+        prop_assert_eq!(odd(block), naive_odd(block));
     }
 
     #[test]
