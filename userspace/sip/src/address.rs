@@ -102,6 +102,56 @@ impl<'a> NameAddr<'a> {
 impl<'a> Value<'a> for NameAddr<'a> {
     #[inline(always)]
     fn take(text: Text<'a>, at: usize) -> Result<(NameAddr<'a>, usize), ValueError> {
+        let (value, end) = match NameAddr::usual(text, at) {
+            Some(found) => found,
+            None => NameAddr::any(text.reach(0), text.end(), at)?,
+        };
+        Ok((value, end))
+    }
+}
+
+impl<'a> NameAddr<'a> {
+    /// `<uri>` and perhaps `;tag=`, both short and of the usual letters, at the value's end or before a comma; `None` for any
+    /// other.
+    #[inline(always)]
+    fn usual(text: Text<'a>, start: usize) -> Option<(NameAddr<'a>, usize)> {
+        let [b'<', address @ ..] = text.bytes::<33>(start)? else { return None };
+        let len = scan::plain_address(address);
+        if len == 0 || len == 32 || address[len] != b'>' {
+            return None;
+        }
+        let after = len + 2;
+        let mut end = start + after;
+        let mut tag = Piece::NONE;
+        if text.byte(end) == b';' {
+            let window = text.bytes::<{ 5 + 32 }>(end)?;
+            let (name, value) = window.split_first_chunk::<5>()?;
+            let len = scan::plain_value(value.first_chunk()?);
+            if name.map(|b| b | 0x20) != *b";tag=" || len == 0 || len == 32 {
+                return None;
+            }
+            tag = Piece::new((end + 5, end + 5 + len), start);
+            end += 5 + len;
+        }
+        if end != text.end() && text.byte(end) != b',' {
+            return None;
+        }
+        let address = NameAddr {
+            reach: text.reach(start),
+            len: (end - start) as u16,
+            offset: start as u16,
+            display: Piece::NONE,
+            uri: Piece { from: 1, to: 1 + len as u16 },
+            tag,
+            params: after as u16,
+        };
+        Some((address, end))
+    }
+
+    /// The address that begins at `at`, in a text that ends at `end`.
+    #[inline(never)]
+    fn any(datagram: &'a [u8], end: usize, at: usize) -> Result<(NameAddr<'a>, usize), ValueError> {
+        let text = Text::new(datagram, end);
         let start = text.skip_lws(at);
         // Where the display name ends, or what stands at its place.
         let name_end = match text.byte(start) {
@@ -238,6 +288,9 @@ impl<'a> Value<'a> for Contact<'a> {
         }
         let (address, end) = NameAddr::take(text, at)?;
         let mut contact = ContactAddress { address, q: None, expires: None, reg_id: None };
+        if address.params == address.len {
+            return Ok((Contact::Address(contact), end));
+        }
         let params = address.params();
         for p in params {
             let value = p.unquoted().unwrap_or_default();
@@ -287,6 +340,8 @@ pub(crate) fn delta_seconds(text: &[u8]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -306,6 +361,53 @@ mod tests {
             assert_eq!(address.uri_bytes(), uri.as_bytes(), "{text}");
             assert_eq!(address.tag(), tag.map(str::as_bytes), "{text}");
             assert_eq!(&text.as_bytes()[address.uri_range()], uri.as_bytes());
+        }
+    }
+
+    /// The short way at one address with something after it: what it takes, the thorough way must read the same.
+    fn taken(text: &str, after: &str) -> bool {
+        let datagram = format!("t:{text}{after}");
+        let text = Text::new(datagram.as_bytes(), 2 + text.len());
+        let Some(short) = NameAddr::usual(text, 2) else { return false };
+        let thorough = NameAddr::any(datagram.as_bytes(), text.end(), 2);
+        assert_eq!(Ok(format!("{short:?}")), thorough.map(|found| format!("{found:?}")), "{datagram:?}");
+        true
+    }
+
+    #[test]
+    fn usual_addresses_go_the_short_way() {
+        let after = format!("\r\n{}", "To: <sip:a@b>\r\n".repeat(5));
+        for text in
+            ["<sip:a@b>", "<sip:a@b>;tag=1", "<sip:10.0.0.1:5060;lr>,<sip:b>", "<urn:service:sos>;TAG=a.b-c"]
+        {
+            assert!(taken(text, &after), "{text}");
+            for end in 0..text.len() {
+                taken(&text[..end], &format!("{}{after}", &text[end..]));
+            }
+        }
+        for text in [
+            "<>",
+            "<sip:a@b>;tag=",
+            "<sip:a@b>;tag=a;tag=b",
+            "<sip:a@b>;tagx=1",
+            "<sip:a b>",
+            "<a\"b>",
+            "<a>b",
+            "< a>",
+        ] {
+            assert!(!taken(text, &after), "{text}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+        #[test]
+        fn both_ways_agree(
+            text in "<([!-~]{0,33}|sip:[a-z@.]{0,30})>(;tag=([a-zA-Z0-9./:-]{0,34}|[ -~]{0,6}))?[;, a-z0-9=]{0,9}",
+            after in "[;,= a-z0-9]{0,8}",
+        ) {
+            taken(&text, &format!("{after}{}", "\r\n".repeat(32)));
+            taken(&text, &after);
         }
     }
 

@@ -83,6 +83,12 @@ impl Place {
     /// No host.
     pub(crate) const NONE: Place = Place { kind: HostKind::Neither, address: 0, piece: Piece::NONE };
 
+    /// A host that begins at `at` in its text.
+    #[inline(always)]
+    pub(crate) fn new(found: scan::HostPort, at: usize) -> Place {
+        Place { kind: found.kind, address: found.address, piece: Piece::new((at, at + found.host_end), 0) }
+    }
+
     /// The host, in the text that its piece counts from.
     #[inline(always)]
     pub(crate) fn host(self, text: &[u8]) -> Option<Host<'_>> {

@@ -54,7 +54,7 @@ const NAMES: usize = 128;
 /// No entry.
 const NONE: u8 = u8::MAX;
 
-const _: () = assert!(limit::HEADER_LINES <= NONE as usize && limit::MESSAGE <= u16::MAX as usize);
+const _: () = assert!(limit::HEADER_LINES == NONE as usize && limit::MESSAGE <= u16::MAX as usize);
 const _: () = assert!(name::COUNT < NAMES);
 
 /// Headers whose repetition makes the whole message unreadable: who it is from and for, which transaction, how long.
@@ -123,6 +123,13 @@ impl Index {
         (first != NONE).then_some(usize::from(first))
     }
 
+    /// The first entry of that name.
+    #[inline(always)]
+    pub(crate) fn entry(&self, name: HeaderName) -> Option<&Entry> {
+        // There is no entry with the number that stands for none.
+        self.entries.get(usize::from(self.first[name as usize % NAMES]))
+    }
+
     /// Is the name there more than once?
     #[inline]
     pub(crate) fn is_repeated(&self, name: HeaderName) -> bool {
@@ -180,7 +187,7 @@ impl Index {
         if self.repeated[0] & ONCE_BITS[0] != 0 || self.repeated[1] & ONCE_BITS[1] != 0 {
             return Err(self.duplicate());
         }
-        if let Some(entry) = self.first(HeaderName::ContentLength).and_then(|i| self.entries.get(i)) {
+        if let Some(entry) = self.entry(HeaderName::ContentLength) {
             let range = usize::from(entry.value)..usize::from(entry.value_end);
             let at = range.start;
             let length = bytes.get(range).and_then(class::decimal).ok_or((Fault::ContentLength, at))?;
@@ -270,7 +277,7 @@ impl Index {
                     let entry = entries.next()?;
                     (entry.line, entry.value_end) = (line as u16, at as u16);
                     line = seen;
-                } else if next == b'\r' && bytes.get(at as usize + 3) == Some(&b'\n') && at != headers {
+                } else if next == b'\r' && bytes.get(at as usize + 3) == Some(&b'\n') {
                     let entry = entries.next()?;
                     (entry.line, entry.value_end) = (line as u16, at as u16);
                     self.count = (limit::HEADER_LINES - entries.len()) as u16;

@@ -272,7 +272,8 @@ impl<'a> Message<'a> {
     /// More than one, or what is wrong with it.
     #[inline(always)]
     pub fn address(&self, name: HeaderName) -> Result<Option<NameAddr<'a>>, ValueError> {
-        self.read_text(name, list::single)
+        let Some((text, at)) = self.place(name)? else { return Ok(None) };
+        list::single(text, at).map(Some).map_err(|error| error.of(name))
     }
 
     /// Call-ID.
@@ -281,7 +282,8 @@ impl<'a> Message<'a> {
     /// [`ValueFault::Missing`], a byte outside `word`, or over its limit.
     #[inline(always)]
     pub fn call_id(&self) -> Result<&'a [u8], ValueError> {
-        self.read_text(HeaderName::CallId, number::call_id)?.ok_or(self.missing(HeaderName::CallId))
+        let (text, at) = self.place(HeaderName::CallId)?.ok_or(self.missing(HeaderName::CallId))?;
+        number::call_id(text, at).map_err(|error| error.of(HeaderName::CallId))
     }
 
     /// CSeq.
@@ -290,7 +292,8 @@ impl<'a> Message<'a> {
     /// [`ValueFault::Missing`], or what is wrong with it.
     #[inline(always)]
     pub fn cseq(&self) -> Result<CSeq<'a>, ValueError> {
-        self.read_text(HeaderName::CSeq, CSeq::read)?.ok_or(self.missing(HeaderName::CSeq))
+        let (text, at) = self.place(HeaderName::CSeq)?.ok_or(self.missing(HeaderName::CSeq))?;
+        CSeq::read(text, at).map_err(|error| error.of(HeaderName::CSeq))
     }
 
     /// Max-Forwards, 0 to 255; `None` when it is not there (RFC 3261 section 16.3 step 3 allows it).
@@ -299,7 +302,8 @@ impl<'a> Message<'a> {
     /// Not such a number.
     #[inline(always)]
     pub fn max_forwards(&self) -> Result<Option<u32>, ValueError> {
-        self.read_text(HeaderName::MaxForwards, number::max_forwards)
+        let Some((text, at)) = self.place(HeaderName::MaxForwards)? else { return Ok(None) };
+        number::max_forwards(text, at).map(Some).map_err(|error| error.of(HeaderName::MaxForwards))
     }
 
     /// Content-Length.
@@ -308,7 +312,8 @@ impl<'a> Message<'a> {
     /// Not a number; only after [`salvage`](Self::salvage).
     #[inline(always)]
     pub fn content_length(&self) -> Result<Option<u32>, ValueError> {
-        self.read_text(HeaderName::ContentLength, number::whole)
+        let Some((text, at)) = self.place(HeaderName::ContentLength)? else { return Ok(None) };
+        number::whole(text, at).map(Some).map_err(|error| error.of(HeaderName::ContentLength))
     }
 
     /// Expires in seconds. What is no number counts as 3600 in a REGISTER (RFC 3261 section 10.3 step 7); here it
@@ -383,27 +388,21 @@ impl<'a> Message<'a> {
         name: HeaderName,
         parse: impl FnOnce(&'a [u8]) -> Result<T, ValueError>,
     ) -> Result<Option<T>, ValueError> {
-        self.read_text(name, |text, at| parse(text.rest(at)).map_err(|e| ValueError::new(e.fault, e.at + at)))
-    }
-
-    #[inline(always)]
-    fn read_text<T>(
-        &self,
-        name: HeaderName,
-        parse: impl FnOnce(Text<'a>, usize) -> Result<T, ValueError>,
-    ) -> Result<Option<T>, ValueError> {
-        match self.only(name) {
-            Ok(None) => Ok(None),
-            Ok(Some(entry)) => match parse(self.text(entry), usize::from(entry.value)) {
-                Ok(value) => Ok(Some(value)),
-                Err(error) => Err(error.of(name)),
-            },
-            Err(error) => Err(error),
+        let Some((text, at)) = self.place(name)? else { return Ok(None) };
+        match parse(text.rest(at)) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => Err(ValueError::new(error.fault, error.at + at).of(name)),
         }
     }
 
+    /// The value of a header that may be there once, and where it begins.
+    #[inline(always)]
+    fn place(&self, name: HeaderName) -> Result<Option<(Text<'a>, usize)>, ValueError> {
+        Ok(self.only(name)?.map(|entry| (self.text(entry), usize::from(entry.value))))
+    }
+
     /// The entry of a header that may be there once.
-    #[inline]
+    #[inline(always)]
     fn only(&self, name: HeaderName) -> Result<Option<&'a Entry>, ValueError> {
         let Some(entry) = self.entry(name) else { return Ok(None) };
         if self.index.is_repeated(name) {
@@ -414,7 +413,7 @@ impl<'a> Message<'a> {
     }
 
     /// The value of an entry, with what follows it in reach.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn text(&self, entry: &Entry) -> Text<'a> {
         Text::new(self.bytes, usize::from(entry.value_end))
     }
@@ -427,9 +426,9 @@ impl<'a> Message<'a> {
         self.index
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn entry(&self, name: HeaderName) -> Option<&'a Entry> {
-        self.index.first(name).and_then(|i| self.index.entries.get(i))
+        self.index.entry(name)
     }
 
     #[inline]

@@ -4,7 +4,7 @@ use crate::class;
 use crate::error::{ValueError, ValueFault};
 use crate::limit;
 use crate::scan;
-use crate::start::Method;
+use crate::start::{self, Method};
 use crate::text::Text;
 
 /// `CSeq = 1*DIGIT LWS Method` (RFC 3261 section 20.16).
@@ -28,6 +28,26 @@ impl<'a> CSeq<'a> {
 
     #[inline(always)]
     pub(crate) fn read(text: Text<'a>, at: usize) -> Result<CSeq<'a>, ValueError> {
+        let cseq = match Self::usual(text, at) {
+            Some(cseq) => cseq,
+            None => Self::any(text.value(), at)?,
+        };
+        Ok(cseq)
+    }
+
+    /// Up to eight digits, one space, one of the six methods of RFC 3261; `None` for any other.
+    #[inline(always)]
+    fn usual(text: Text<'a>, at: usize) -> Option<CSeq<'a>> {
+        let (number, digits) = scan::short_number(text.bytes(at)?);
+        let space = at + digits;
+        let [b' ', method @ ..] = text.bytes::<9>(space)? else { return None };
+        let method = start::usual_method(*method, text.end().wrapping_sub(space + 1))?;
+        (digits.wrapping_sub(1) < 8).then_some(CSeq { number, method })
+    }
+
+    #[inline(never)]
+    fn any(value: &'a [u8], at: usize) -> Result<CSeq<'a>, ValueError> {
+        let text = Text::alone(value);
         let number = scan::number(text, at);
         let end = match number {
             Some((_, end)) => end,
@@ -48,6 +68,18 @@ impl<'a> CSeq<'a> {
 /// A number and nothing else.
 #[inline(always)]
 pub(crate) fn whole(text: Text<'_>, at: usize) -> Result<u32, ValueError> {
+    if let Some(front) = text.bytes(at)
+        && let (number, digits @ 1..=8) = scan::short_number(front)
+        && at + digits == text.end()
+    {
+        return Ok(number);
+    }
+    any_whole(text.value(), at)
+}
+
+#[inline(never)]
+fn any_whole(value: &[u8], at: usize) -> Result<u32, ValueError> {
+    let text = Text::alone(value);
     match scan::number(text, at) {
         Some((number, end)) if end == text.end() => Ok(number),
         _ => Err(ValueError::new(ValueFault::Number, at)),
@@ -66,6 +98,19 @@ pub(crate) fn max_forwards(text: Text<'_>, at: usize) -> Result<u32, ValueError>
 /// `callid = word [ "@" word ]` (RFC 3261 section 20.8). More than one `@` is tolerated: it is an opaque key.
 #[inline(always)]
 pub(crate) fn call_id(text: Text<'_>, at: usize) -> Result<&[u8], ValueError> {
+    // Most are short, of the usual letters, and followed by other headers.
+    if let Some(window) = text.bytes::<32>(at)
+        && let len @ 1..32 = scan::plain_call_id(window)
+        && at + len == text.end()
+    {
+        return Ok(text.rest(at));
+    }
+    any_call_id(text.value(), at)
+}
+
+#[inline(never)]
+fn any_call_id(value: &[u8], at: usize) -> Result<&[u8], ValueError> {
+    let text = Text::alone(value);
     let end = scan::call_id_end(text, at);
     if end != text.end() {
         return Err(ValueError::new(ValueFault::Unexpected, end));
@@ -79,6 +124,8 @@ pub(crate) fn call_id(text: Text<'_>, at: usize) -> Result<&[u8], ValueError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -97,6 +144,21 @@ mod tests {
             (b"", ValueFault::Unexpected),
         ] {
             assert_eq!(CSeq::parse(text).unwrap_err().fault, fault, "{:?}", text.escape_ascii().to_string());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn what_follows_a_value_does_not_matter(
+            text in "[0-9]{0,10} {0,2}(INVITE|ACK|BYE|CANCEL|REGISTER|OPTIONS|INFO|[A-Za-z]{0,9})|[0-9]{1,11}|[!-~]{1,33}|[a-z0-9@.]{0,33}",
+            after in "[ -~]{0,3}",
+        ) {
+            let datagram = format!("x{text}{after}{}", "\r\n".repeat(20));
+            let within = Text::new(datagram.as_bytes(), 1 + text.len());
+            prop_assert_eq!(CSeq::read(within, 1), CSeq::any(within.value(), 1));
+            prop_assert_eq!(call_id(within, 1), any_call_id(within.value(), 1));
+            prop_assert_eq!(whole(within, 1), any_whole(within.value(), 1));
         }
     }
 

@@ -4,10 +4,14 @@
 //! Vectors come from the crate `wide`: SSE2 on every x86-64, NEON on every AArch64, plain integers elsewhere. Each
 //! routine has a naive twin in the tests.
 
+mod host;
+
 use wide::{bytemuck, i8x16, u8x16};
 
 use crate::class;
 use crate::text::Text;
+
+pub(crate) use host::{AROUND, BEFORE, HostPort, host_port};
 
 /// Bytes looked at in one step: one bit each in a [`Masks`] word.
 pub(crate) const BLOCK: usize = 64;
@@ -115,6 +119,52 @@ fn slow_run_end(value: &[u8], at: usize, mask: u16, also: Option<u8>) -> usize {
     also.and_then(|byte| memchr::memchr(byte, run)).map_or(end, |i| at + i)
 }
 
+/// How many of the 16 bytes from the front on are surely in [`class::USER`]: alphanumerics and ``_+,-./``.
+#[inline(always)]
+pub(crate) fn plain_user(window: &[u8; 16]) -> usize {
+    let b = u8x16::new(*window);
+    let letters = between(b | u8x16::splat(0x20), b'a', b'z');
+    first(!(letters | between(b, b'+', b'9') | eq(b, b'_')))
+}
+
+/// Number of the first of 32 lanes that is not set, or 32.
+#[inline(always)]
+fn run_of_two(low: u8x16, high: u8x16) -> usize {
+    (low.to_bitmask() | high.to_bitmask() << 16).trailing_ones() as usize
+}
+
+/// How many of the 32 bytes from the front on are surely in [`class::VALUE`]: alphanumerics and ``-./:``.
+#[inline(always)]
+pub(crate) fn plain_value(window: &[u8; 32]) -> usize {
+    let plain = |b: u8x16| between(b | u8x16::splat(0x20), b'a', b'z') | between(b, b'-', b':');
+    let (low, high) = halves(window);
+    run_of_two(plain(low), plain(high))
+}
+
+/// How many of the 32 bytes from the front on are surely in [`class::CALL_ID`]: alphanumerics and ``-./:@``.
+#[inline(always)]
+pub(crate) fn plain_call_id(window: &[u8; 32]) -> usize {
+    let plain = |b: u8x16| between(b | u8x16::splat(0x20), b'a', b'z') | between(b, b'-', b':') | eq(b, b'@');
+    let (low, high) = halves(window);
+    run_of_two(plain(low), plain(high))
+}
+
+/// How many of the 32 bytes from the front on are surely in [`class::ADDRESS`]: all of them but `!`.
+#[inline(always)]
+pub(crate) fn plain_address(window: &[u8; 32]) -> usize {
+    // `<` and `>` differ in one bit.
+    let outside = |b: u8x16| between(b, 0x7f, b'"') | eq(b | u8x16::splat(b'<' ^ b'>'), b'>');
+    let (low, high) = halves(window);
+    (u64::from(outside(low).to_bitmask() | outside(high).to_bitmask() << 16) | 1 << 32).trailing_zeros()
+        as usize
+}
+
+#[inline(always)]
+fn halves(window: &[u8; 32]) -> (u8x16, u8x16) {
+    let (lanes, _) = window.as_chunks::<16>();
+    (u8x16::new(lanes[0]), u8x16::new(lanes[1]))
+}
+
 run! {
     /// End of a run of [`class::VALUE`].
     value_end = VALUE, |b| {
@@ -176,32 +226,37 @@ run! {
     quote = UNQUOTE, |b| eq(b, b'"') | eq(b, b'\\')
 }
 
-/// A decimal number of up to eight digits at the front of a window, and how many digits there are: 0 to 8, or more
-/// when the number is not to be trusted. Digits count up to `len`.
+/// The decimal number at the front, and how many digits it has there, up to eight; no number when there is none.
 #[inline(always)]
-fn short_number(window: &[u8; 16], len: usize) -> (u32, usize) {
-    let digits = first(!between(u8x16::new(*window), b'0', b'9')).min(len);
+pub(crate) fn short_number(front: &[u8; 8]) -> (u32, usize) {
+    // A digit is below ten when its high half is taken away; any other byte gets its highest bit set, or had it.
+    let word = u64::from_le_bytes(*front) ^ 0x3030_3030_3030_3030;
+    let others = (word.wrapping_add(0x7676_7676_7676_7676) | word) & 0x8080_8080_8080_8080;
+    let digits = others.trailing_zeros() / 8;
     // The last digit into the top byte; below the first one zeros, which are zeros of the number too.
-    let word = (u128::from_le_bytes(*window) as u64).unbounded_shl(64 - 8 * digits.min(8) as u32)
-        & 0x0f0f_0f0f_0f0f_0f0f;
+    (eight_digits(word.wrapping_shl(64 - 8 * digits)), digits as usize)
+}
+
+/// The number whose eight digits, first one lowest, are the values of the bytes.
+#[inline(always)]
+fn eight_digits(word: u64) -> u32 {
     // Pairs, then fours, then all eight: each step is one multiplication.
     let pairs = word.wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff_00ff_00ff;
     let fours = pairs.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_ffff_0000_ffff;
-    let all = fours.wrapping_mul(10_000 << 32 | 1) >> 32;
-    (all as u32, digits)
+    (fours.wrapping_mul(10_000 << 32 | 1) >> 32) as u32
 }
 
 /// The decimal number at `at` and its end; `None` when there is no digit, or for a number over `u32::MAX`. Leading
 /// zeros are legal, any number of them.
 #[inline(always)]
 pub(crate) fn number(text: Text<'_>, at: usize) -> Option<(u32, usize)> {
-    let Some(window) = text.window(at) else { return long_number(text.value(), at) };
-    let (number, digits) = short_number(window, text.end().saturating_sub(at));
-    match digits {
-        0 => None,
-        1..=8 => Some((number, at + digits)),
-        _ => long_number(text.value(), at),
+    if let Some(front) = text.bytes(at)
+        && let (number, digits @ 1..8) = short_number(front)
+        && at + digits <= text.end()
+    {
+        return Some((number, at + digits));
     }
+    long_number(text.value(), at)
 }
 
 #[inline(never)]

@@ -225,6 +225,24 @@ pub(crate) const METHODS: [Method<'static>; 14] = [
 ];
 const UNKNOWN: u8 = u8::MAX;
 
+/// One of the six methods of RFC 3261, which is the first `len` bytes of a word.
+#[inline(always)]
+pub(crate) fn usual_method(word: [u8; 8], len: usize) -> Option<Method<'static>> {
+    // Bytes that do not count are shifted out.
+    let is = |method: &[u8; 8], len: u32| {
+        u64::from_le_bytes(word) << (64 - 8 * len) == u64::from_le_bytes(*method) << (64 - 8 * len)
+    };
+    Some(match len {
+        6 if is(b"INVITE  ", 6) => Method::Invite,
+        6 if is(b"CANCEL  ", 6) => Method::Cancel,
+        3 if is(b"ACK     ", 3) => Method::Ack,
+        3 if is(b"BYE     ", 3) => Method::Bye,
+        8 if is(b"REGISTER", 8) => Method::Register,
+        7 if is(b"OPTIONS ", 7) => Method::Options,
+        _ => return None,
+    })
+}
+
 /// The request line at `start` if it is written as nearly all are: one of the six methods of RFC 3261, one SP, something
 /// visible, ` SIP/2.0`, CRLF, and no folding after it. Also where the next line begins. [`parse`] reads any other.
 #[inline(always)]

@@ -74,6 +74,12 @@ impl<'a> Text<'a> {
         self.reach.get(at..)?.first_chunk::<16>()
     }
 
+    /// So many bytes from `at` on, if the datagram has them. What is beyond the value is arbitrary.
+    #[inline(always)]
+    pub(crate) fn bytes<const N: usize>(self, at: usize) -> Option<&'a [u8; N]> {
+        bytes_at(self.reach, at as u32)
+    }
+
     /// Four bytes from `at` on, the first one lowest, if the datagram has them. What is beyond the value is arbitrary.
     #[inline(always)]
     pub(crate) fn word(self, at: usize) -> Option<u32> {

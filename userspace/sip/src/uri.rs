@@ -69,6 +69,70 @@ impl<'a> Uri<'a> {
     /// The URI that begins at `start`.
     #[inline(always)]
     pub(crate) fn read(text: Text<'a>, start: usize) -> Result<Uri<'a>, ValueError> {
+        let uri = match Self::usual(text, start) {
+            Some(uri) => uri,
+            None => Self::any(text.reach(0), text.end(), start)?,
+        };
+        Ok(uri)
+    }
+
+    /// `sip:[user@]host[:port][;params]` with a short user and host of the usual letters, and something after the URI in
+    /// reach; `None` for any other.
+    #[inline(always)]
+    fn usual(text: Text<'a>, start: usize) -> Option<Uri<'a>> {
+        let whole = text.rest(start);
+        let head = text.bytes::<20>(start)?;
+        let from = start + 4;
+        let user_end = scan::plain_user(head.last_chunk()?);
+        let (mut user, mut host_at) = (Piece::NONE, from);
+        if head[..4].as_array()?.map(|b| b | 0x20) != *b"sip:" || whole.len() > limit::REQUEST_URI {
+            return None;
+        }
+        if user_end < 16 && head[4 + user_end] == b'@' {
+            if user_end == 0 {
+                return None;
+            }
+            user = Piece { from: 4, to: 4 + user_end as u16 };
+            host_at = from + user_end + 1;
+        }
+        // The four bytes before the host are those of the scheme, or of a user.
+        let found = scan::host_port(text.bytes(host_at - scan::BEFORE)?)?;
+        let host_in = host_at - start;
+        let end = host_in + found.end;
+        if end > whole.len() {
+            return None;
+        }
+        let mut params = Piece::NONE;
+        let mut headers = Piece::NONE;
+        if end < whole.len() {
+            // Nothing but `;lr` is what most Routes have.
+            let params_end = if end + 3 == whole.len() && whole.ends_with(b";lr") {
+                whole.len()
+            } else {
+                tail(text.reach(0), text.end(), start + end).ok()? - start
+            };
+            params = Piece::new((end, params_end), 0);
+            if params_end < whole.len() {
+                headers = Piece::new((params_end + 1, whole.len()), 0);
+            }
+        }
+        Some(Uri {
+            text: whole,
+            kind: Kind::Sip,
+            user,
+            password: Piece::NONE,
+            host: host::Place::new(found, host_in),
+            port: found.port,
+            params,
+            headers,
+            after_scheme: 4,
+        })
+    }
+
+    /// The URI that begins at `start` and ends at `end`.
+    #[inline(never)]
+    fn any(datagram: &'a [u8], end: usize, start: usize) -> Result<Uri<'a>, ValueError> {
+        let text = Text::new(datagram, end);
         let whole = text.rest(start);
         if whole.len() > limit::REQUEST_URI {
             return Err(ValueError::new(ValueFault::TooLong, start + limit::REQUEST_URI));
@@ -82,7 +146,6 @@ impl<'a> Uri<'a> {
     }
 
     /// A scheme other than sip.
-    #[inline(never)]
     fn other(value: &'a [u8], start: usize) -> Result<Uri<'a>, ValueError> {
         let text = Text::alone(value);
         let (kind, from) = scheme(text, start)?;
@@ -486,82 +549,4 @@ impl<'a> UriParams<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn uri(text: &str) -> Uri<'_> {
-        Uri::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"))
-    }
-
-    #[test]
-    fn parts_of_a_sip_uri() {
-        let u = uri("sip:alice:secret@[2001:db8::1]:5070;transport=tcp;lr?to=a%40b&x=");
-        assert_eq!(u.scheme(), Scheme::Sip);
-        assert_eq!((u.user(), u.password()), (Some(&b"alice"[..]), Some(&b"secret"[..])));
-        assert_eq!(u.host_bytes(), b"[2001:db8::1]");
-        assert_eq!(u.port(), Some(5070));
-        assert_eq!(u.transport(), Some(Transport::Tcp));
-        assert!(u.is_loose() && u.is_sip());
-        let pairs: Vec<_> = u.header_pairs().collect();
-        assert_eq!(pairs, [(&b"to"[..], &b"a%40b"[..]), (b"x", b"")]);
-    }
-
-    #[test]
-    fn a_user_part_may_look_like_parameters() {
-        let u = uri("sip:user;par=u%40example.net@example.com");
-        assert_eq!(u.user(), Some(&b"user;par=u%40example.net"[..]));
-        assert!(u.params().as_bytes().is_empty());
-        let u = uri(
-            "sip:1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*:&it+has=1,weird!*pas$wo~d_too.(doesn't-it)@example.com",
-        );
-        assert_eq!(u.password(), Some(&b"&it+has=1,weird!*pas$wo~d_too.(doesn't-it)"[..]));
-    }
-
-    #[test]
-    fn tel_and_other_schemes() {
-        let t = uri("tel:+1-201-555-0123;phone-context=example.com");
-        assert_eq!((t.scheme(), t.user()), (Scheme::Tel, Some(&b"+1-201-555-0123"[..])));
-        assert_eq!(t.params().value(b"phone-context"), Some(&b"example.com"[..]));
-        assert_eq!(uri("nobodyKnowsThisScheme:totallyopaquecontent").opaque(), b"totallyopaquecontent");
-        assert_eq!(uri("soap.beep://192.0.2.103:3002").scheme(), Scheme::Other(b"soap.beep"));
-    }
-
-    #[test]
-    fn what_is_not_a_uri() {
-        for (text, fault) in [
-            ("", ValueFault::Ended),
-            ("sip", ValueFault::Ended),
-            ("sip:", ValueFault::Host),
-            ("sip:@a", ValueFault::Unexpected),
-            ("sip:a@", ValueFault::Host),
-            ("sip:a b@c", ValueFault::Unexpected),
-            ("<sip:a@b>", ValueFault::Unexpected),
-            ("sip:a@b:", ValueFault::Port),
-            ("sip:a@b:70000", ValueFault::Port),
-            ("sip:a@b;", ValueFault::Ended),
-            ("sip:a@b;x=", ValueFault::Ended),
-            ("sip:a@b?", ValueFault::Unexpected),
-            ("sip:a@b?=x", ValueFault::Unexpected),
-            ("sip:a@b?x=y=z", ValueFault::Unexpected),
-            ("sip:a@b;x;y=1;X=2", ValueFault::DuplicateParameter),
-            ("sip:a@b;lr;%6Cr", ValueFault::DuplicateParameter),
-            ("sip:a%@b", ValueFault::Escape),
-            ("sip:a%4@b", ValueFault::Escape),
-            ("sip:a%zz@b", ValueFault::Escape),
-            ("sip:a@b;x=%", ValueFault::Escape),
-            ("sip:a@b?x=%4", ValueFault::Escape),
-            ("sip:a@b@c", ValueFault::Unexpected),
-            ("sip:a:b:c@d", ValueFault::Port),
-            ("sip:user@2001:db8::10", ValueFault::Host),
-            ("sip:a@b ", ValueFault::Unexpected),
-            ("sip:a@b\0", ValueFault::Unexpected),
-            ("tel:", ValueFault::Ended),
-            ("tel:+12a", ValueFault::Unexpected),
-            ("1a:b", ValueFault::Unexpected),
-            ("x:", ValueFault::Ended),
-            ("x:a b", ValueFault::Unexpected),
-        ] {
-            assert_eq!(Uri::parse(text.as_bytes()).map(|_| ()).map_err(|e| e.fault), Err(fault), "{text:?}");
-        }
-    }
-}
+mod tests;

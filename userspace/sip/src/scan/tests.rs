@@ -68,6 +68,32 @@ fn runs_end_where_their_class_does() {
             datagram[at] = b'a';
         }
     }
+    for at in 0..32 {
+        for byte in 0..=255u8 {
+            let mut window = [b'a'; 32];
+            window[at] = byte;
+            window[31] = b' ';
+            let is = |mask| class::is(window[at], mask) && at < 31;
+            // Short ones may end before their class does, and never after it.
+            assert!(
+                plain_value(&window) == if is(class::VALUE) && plain_value(&window) > at { 31 } else { at }
+            );
+            assert!(
+                plain_call_id(&window)
+                    == if is(class::CALL_ID) && plain_call_id(&window) > at { 31 } else { at }
+            );
+            assert!(plain_address(&window) == if is(class::ADDRESS) && byte != b'!' { 31 } else { at });
+            let half = window.first_chunk().unwrap();
+            assert!(
+                at >= 16
+                    || plain_user(half) == if is(class::USER) && plain_user(half) > at { 16 } else { at }
+            );
+        }
+    }
+    assert_eq!(
+        (plain_value(&[b'a'; 32]), plain_call_id(&[b'a'; 32]), plain_address(&[b'a'; 32])),
+        (32, 32, 32)
+    );
     assert_eq!(value_end(Text::alone(b"abc"), 3), 3);
     assert_eq!(value_end(Text::alone(b"abc"), 1), 3);
 }
@@ -137,6 +163,22 @@ fn naive_host(text: &[u8]) -> (HostKind, usize, u32) {
     }
 }
 
+/// What the short way takes, with something after the host, is what it is.
+fn check_host_port(text: &str, after: &str) -> bool {
+    let datagram = format!("sip:{text}{after}{}", " ".repeat(AROUND));
+    let Some(found) = host_port(datagram.as_bytes()[..AROUND].try_into().unwrap()) else { return false };
+    let rest = &datagram.as_bytes()[BEFORE..];
+    assert_eq!((found.kind, found.host_end, found.address), naive_host(rest), "{datagram:?}");
+    let port = &rest[found.host_end..found.end];
+    assert!(!rest[found.end].is_ascii_digit());
+    match port.strip_prefix(b":") {
+        None => assert!(port.is_empty() && found.port == 0 && rest[found.end] != b':'),
+        Some(digits) => assert_eq!(std::str::from_utf8(digits).unwrap().parse(), Ok(found.port)),
+    }
+    assert!(port.is_empty() || found.port != 0);
+    true
+}
+
 /// What was no address has no address.
 fn host(text: Text<'_>) -> (HostKind, usize, u32) {
     let (kind, len, address) = short_host(text, 0);
@@ -155,6 +197,14 @@ fn addresses_of_every_shape() {
                     {
                         let text = text.as_bytes();
                         assert_eq!(host(Text::alone(text)), naive_host(text), "{}", text.escape_ascii());
+                        let taken = check_host_port(str::from_utf8(text).unwrap(), "");
+                        let kind = naive_host(text).0;
+                        assert_eq!(
+                            taken,
+                            matches!(kind, HostKind::V4 | HostKind::Name),
+                            "{}",
+                            text.escape_ascii()
+                        );
                     }
                 }
             }
@@ -168,6 +218,13 @@ proptest! {
         let block: &[u8; BLOCK] = bytes.as_slice().try_into().unwrap();
         prop_assert_eq!(masks(block), naive(block));
         prop_assert_eq!(odd(block), naive_odd(block));
+    }
+
+    #[test]
+    fn hosts_and_ports_agree_with_the_naive_reading(
+        text in "[0-9.]{1,16}|[0-9a-zA-Z.-]{1,16}", after in "(:[0-9]{0,7})?[0-9a.:; ]{0,3}",
+    ) {
+        check_host_port(&text, &after);
     }
 
     #[test]
