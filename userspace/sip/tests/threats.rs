@@ -476,6 +476,26 @@ fn nul_and_control_at_each_offset() {
             }
         }
     }
+    // A backslash makes a control byte harmless in a quoted string alone, which ends with its header line at the latest.
+    for control in (0..0x20).chain([0x7f]).filter(|c| !b"\t\r\n".contains(c)) {
+        for (head, tail, expected) in [
+            ("Subject: \"\\", "\"", Verdict::Serve),
+            ("Subject: \"\r\n \\", "\"", Verdict::Serve),
+            ("Subject: \"\\\"\\", "\"", Verdict::Serve),
+            ("Subject: \"\\\\", "\"", Verdict::Drop),
+            ("Subject: \"", "\"", Verdict::Drop),
+            ("Subject: \\", "", Verdict::Drop),
+            ("Subject: \"\"\\", "", Verdict::Drop),
+            ("Subject: \"\r\nX: \\", "\"", Verdict::Drop),
+            ("Subject: \"\\\r\nX: ", "\"", Verdict::Drop),
+            ("Subject: \"\\\r\n ", "\"", Verdict::Drop),
+        ] {
+            let mut bytes = options("OPTIONS", "OPTIONS", &format!("{head}?{tail}\r\n"));
+            let at = bytes.windows(head.len()).position(|w| w == head.as_bytes()).unwrap() + head.len();
+            bytes[at] = control;
+            assert_eq!(judge(&bytes, &mut index), expected, "{}", bytes.escape_ascii());
+        }
+    }
     // In a header's name, control bytes that look like something else after case folding.
     for control in [0u8, b'\r' /* | 0x20 is '-' */, 0x1f, 0x7f, 0x80, 0xff] {
         for name in ["Max-Forwards", "Call-ID", "Content-Length"] {
