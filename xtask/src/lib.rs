@@ -18,6 +18,7 @@ pub mod namespace;
 pub mod node;
 pub mod process;
 pub mod progress;
+pub mod sim;
 pub mod sipp;
 pub mod test;
 pub mod workspace;
@@ -43,6 +44,7 @@ const AFTER_HELP: &str = "\
 Examples:
   cargo xtask build-and-load                        a node in the lab, from nothing (as root)
   cargo xtask lab call --calls 1000 --rate 100      in a second terminal: phones register and call
+  cargo xtask sim --seeds 10000                     ten thousand worlds with bad networks and bad people
   cargo xtask test                                  every test; the last line is the verdict
 
 Exit codes: 0 done; 1 what was asked for failed; 2 wrong command line; 3 a tool or
@@ -64,6 +66,8 @@ enum Verb {
     Ci(ci::Args),
     /// Fuzz the SIP message.
     Fuzz(fuzz::Args),
+    /// Whole nodes, phones and networks in virtual time, from seeds.
+    Sim(sim::Args),
     /// Measure, beside the peers.
     Bench(bench::Args),
 }
@@ -81,6 +85,7 @@ impl Xtask {
             Verb::Ci(args) => ci::run(&args),
             Verb::BuildEbpf(args) => ebpf::run(&args),
             Verb::Fuzz(args) => fuzz::run(&args),
+            Verb::Sim(args) => sim::run(&args),
             Verb::Bench(args) => bench::run(&args),
         }
     }

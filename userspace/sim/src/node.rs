@@ -1,0 +1,143 @@
+//! A node in a world: engines that share a location table, the memory they write into, and the checks of what every
+//! engine promises to its caller.
+
+use core::net::SocketAddr;
+use std::sync::Arc;
+
+use strowger_engine::{Config, Engine, Flow, Location, Occupancy, Time, Verdict};
+use strowger_sip::Buffer;
+
+/// Free octets before a message, as the node's frames have them.
+const HEADROOM: usize = 512;
+/// Octets of a buffer: the longest datagram fits with what is added to it.
+const BUFFER: usize = HEADROOM + 65_535 + 4096;
+/// Messages that one datagram or one timer may cause before we call it an avalanche: more than the branches a request
+/// can have, with everything that ends them.
+const AVALANCHE: usize = 400;
+/// Calls of `on_timeout` in a row before we call it a livelock.
+const ROUNDS: usize = 2000;
+
+/// A message that a node sends.
+pub(crate) struct Sent {
+    pub(crate) to: SocketAddr,
+    pub(crate) bytes: Vec<u8>,
+}
+
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) location: Arc<Location>,
+    engine: Engine,
+    memory: Vec<u8>,
+    pub(crate) faults: Vec<String>,
+}
+
+impl Node {
+    /// # Panics
+    /// The plan made a configuration that the engine refuses.
+    pub(crate) fn new(name: String, address: SocketAddr, config: Config, now: Time) -> Self {
+        let location = Arc::new(Location::new(&config).expect("the plan's configuration"));
+        let mut engine =
+            Engine::new(Arc::new(config), Arc::clone(&location)).expect("the plan's configuration");
+        engine.set_wall_clock(now, 1_700_000_000);
+        Self { name, address, location, engine, memory: vec![0xa5; BUFFER], faults: vec![] }
+    }
+
+    /// A datagram arrived; what the node sends for it goes into `sent`.
+    pub(crate) fn receive(&mut self, now: Time, from: SocketAddr, bytes: &[u8], sent: &mut Vec<Sent>) {
+        let end = HEADROOM + bytes.len();
+        let Some(place) = self.memory.get_mut(HEADROOM..end) else { return };
+        place.copy_from_slice(bytes);
+        let Some(mut buffer) = Buffer::new(&mut self.memory, HEADROOM..end) else { return };
+        let flow = Flow { local: self.address, remote: from };
+        if let Verdict::Send(flow) = self.engine.handle(now, flow, &mut buffer) {
+            let bytes = buffer.message().to_vec();
+            self.push(flow, bytes, sent);
+        }
+        self.drain(now, sent);
+    }
+
+    /// The engine's timer is due.
+    pub(crate) fn wake(&mut self, now: Time, sent: &mut Vec<Sent>) {
+        for _ in 0..ROUNDS {
+            if self.engine.timeout().is_none_or(|due| due > now) {
+                return;
+            }
+            self.engine.on_timeout(now);
+            self.drain(now, sent);
+        }
+        self.faults.push(format!("{}: its timer stays due after {ROUNDS} calls", self.name));
+    }
+
+    fn drain(&mut self, now: Time, sent: &mut Vec<Sent>) {
+        for _ in 0..AVALANCHE {
+            let Some(mut buffer) = Buffer::new(&mut self.memory, HEADROOM..HEADROOM) else { return };
+            let Some(flow) = self.engine.transmit(now, &mut buffer) else {
+                if self.engine.has_transmit() {
+                    self.faults
+                        .push(format!("{}: a message waits for a buffer that is larger than any", self.name));
+                }
+                return;
+            };
+            let bytes = buffer.message().to_vec();
+            self.push(flow, bytes, sent);
+        }
+        self.faults.push(format!("{}: more than {AVALANCHE} messages at once", self.name));
+    }
+
+    fn push(&mut self, flow: Flow, bytes: Vec<u8>, sent: &mut Vec<Sent>) {
+        if flow.local != self.address {
+            self.faults.push(format!("{}: sent from {}, which is not its address", self.name, flow.local));
+        }
+        sent.push(Sent { to: flow.remote, bytes });
+    }
+
+    /// When the engine wants to be woken.
+    pub(crate) fn due(&self) -> Option<Time> {
+        self.engine.timeout()
+    }
+
+    /// The wall clock was set.
+    pub(crate) fn set_clock(&mut self, now: Time, unix_seconds: u64) {
+        self.engine.set_wall_clock(now, unix_seconds);
+    }
+
+    /// No table may ever hold more than its limit.
+    pub(crate) fn check_levels(&mut self) {
+        let occupancy = self.engine.occupancy();
+        for (name, level) in levels(&occupancy) {
+            if level.0 > level.1 {
+                self.faults.push(format!("{}: {name} {} of {}", self.name, level.0, level.1));
+            }
+        }
+    }
+
+    /// When everything has ended, nothing is left.
+    pub(crate) fn check_empty(&mut self) {
+        let occupancy = self.engine.occupancy();
+        for (name, (used, _)) in levels(&occupancy) {
+            if used != 0 {
+                self.faults.push(format!("{}: the world is quiet, and {used} {name} are left", self.name));
+            }
+        }
+        if !self.engine.is_idle() {
+            self.faults.push(format!("{}: the world is quiet, and the engine is not idle", self.name));
+        }
+        if self.location.bindings() != 0 {
+            let left = self.location.bindings();
+            self.faults.push(format!("{}: the world is quiet, and {left} bindings are left", self.name));
+        }
+    }
+}
+
+fn levels(occupancy: &Occupancy) -> [(&'static str, (usize, usize)); 6] {
+    [
+        ("transactions", occupancy.transactions),
+        ("branches", occupancy.branches),
+        ("kept octets", occupancy.kept),
+        ("dialogs", occupancy.dialogs),
+        ("timers", occupancy.timers),
+        ("messages in the outbox", occupancy.outbox),
+    ]
+    .map(|(name, level)| (name, (level.used, level.limit)))
+}

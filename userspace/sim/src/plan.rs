@@ -1,0 +1,314 @@
+//! What a world consists of, drawn from its seed before it begins.
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use std::collections::{HashMap, HashSet};
+
+use strowger_engine::{Config, Registrar, Time};
+
+use crate::dice::Dice;
+use crate::network::{Network, Partition, Weather};
+use crate::node::Node;
+use crate::phone::Phone;
+use crate::phone::script::{Binding, CallPlan, Deed, Style, temper};
+use crate::promise;
+use crate::stranger::{HARMS, Stranger};
+use crate::witness::Witness;
+
+/// What a caller of [`run`](crate::run) wants changed about the worlds.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Loss in a thousand, the same for all seeds; without it each draws its own, 0 to 300.
+    pub loss: Option<u32>,
+    /// Keeps every datagram for a ladder.
+    pub keep: bool,
+}
+
+/// A world before its first moment.
+pub(crate) struct Plan {
+    pub(crate) nodes: Vec<(Node, Witness)>,
+    pub(crate) phones: Vec<Phone>,
+    pub(crate) strangers: Vec<Stranger>,
+    pub(crate) network: Network,
+    /// When the wall clock of a node is set, and to what.
+    pub(crate) clocks: Vec<(Time, usize, u64)>,
+    /// What a reader of a trace should know.
+    pub(crate) notes: Vec<String>,
+}
+
+/// When every world begins. Not 0, so that what is before the beginning can be told from it.
+pub(crate) const BEGINNING: Time = Time::from_nanos(1_000_000_000_000);
+
+/// Phones at most.
+const PHONES: u64 = 12;
+
+struct Draft {
+    dice: Dice,
+    seed: u64,
+    guarded: bool,
+    phones: Vec<Phone>,
+    /// Every user: node, name.
+    users: Vec<(usize, String)>,
+    nodes: usize,
+}
+
+fn node_address(n: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, n as u8, 1], 5060))
+}
+
+fn domain(n: usize) -> String {
+    format!("n{n}.test")
+}
+
+impl Plan {
+    pub(crate) fn draw(seed: u64, options: &Options) -> Self {
+        let mut dice = Dice::new(seed, 0);
+        let nodes = dice.weighted(&[(6, 1), (3, 2), (1, 3)]);
+        let guarded = promise::DIGEST && dice.chance(600);
+        let mut draft = Draft { dice, seed, guarded, phones: vec![], users: vec![], nodes };
+        draft.people();
+        draft.deeds();
+        let passwords = draft.passwords();
+        let network = draft.network(options.loss);
+        let clocks = draft.clocks();
+        let strangers = draft.strangers();
+        let nodes = (0..nodes).map(|n| draft.node(n, &passwords[n])).collect();
+        let notes = vec![format!(
+            "{} nodes{}, {} phones, {} strangers",
+            draft.nodes,
+            if guarded { " that want credentials" } else { "" },
+            draft.phones.len(),
+            strangers.len()
+        )];
+        Self { nodes, phones: draft.phones, strangers, network, clocks, notes }
+    }
+}
+
+impl Draft {
+    /// Users with one to four phones each, at different preferences.
+    fn people(&mut self) {
+        let wanted = self.dice.between(2, PHONES) as usize;
+        while self.phones.len() < wanted {
+            let node = self.dice.index(self.nodes);
+            let user = format!("u{}", self.users.len());
+            self.users.push((node, user.clone()));
+            let contacts = self.dice.weighted(&[(5, 1), (3, 2), (2, 3), (1, 4)]);
+            for n in 0..contacts {
+                self.phone(node, &user, n);
+            }
+        }
+        // Somebody's calls go on to a user of another node, whose calls may come back: a loop (RFC 5393).
+        if self.nodes > 1 && self.dice.chance(400) {
+            for _ in 0..self.dice.between(1, 3) {
+                let (from, to) = (self.dice.index(self.users.len()), self.dice.index(self.users.len()));
+                let ((node, user), (other, target)) = (self.users[from].clone(), self.users[to].clone());
+                if node != other {
+                    let n = self.phones.len();
+                    self.phone(node, &user, n);
+                    if let Some(binding) = self.phones.last_mut().and_then(|phone| phone.binding.as_mut()) {
+                        binding.contact = format!("sip:{target}@{}", node_address(other));
+                    }
+                }
+            }
+        }
+    }
+
+    fn phone(&mut self, node: usize, user: &str, n: usize) {
+        let index = self.phones.len();
+        let name = format!("{user}-{n}");
+        let public =
+            SocketAddr::from(([10, 1, index as u8, 1], if self.dice.chance(500) { 5060 } else { 5062 }));
+        // Behind a NAT that keeps its mapping: what it writes into Via is not where its packets come from.
+        let natted = self.dice.chance(150);
+        let mut style = Style::draw(&mut self.dice);
+        let sent_by = if natted {
+            style.rport = true;
+            format!("192.168.1.{}:5060", index + 2)
+        } else {
+            public.to_string()
+        };
+        let temper = temper(&mut self.dice);
+        let identity = (user.to_owned(), domain(node), format!("secret of {user}"));
+        let dice = Dice::new(self.seed, 100 + index as u64);
+        let mut phone = Phone::new(name, public, sent_by, identity, node_address(node), style, temper, dice);
+        phone.guarded = self.guarded;
+        let q = self.dice.weighted(&[(4, None), (2, Some(900)), (3, Some(500)), (2, Some(200))]);
+        phone.binding = Some(Binding {
+            contact: format!("sip:{user}@{public}"),
+            q,
+            expires: self.dice.weighted(&[(1, 5), (3, 30), (4, 60), (2, 120)]),
+            in_contact: self.dice.chance(500),
+            refresh_for: Duration::from_secs(self.dice.weighted(&[(2, 0), (3, 40), (2, 90)])),
+        });
+        self.phones.push(phone);
+    }
+
+    fn deeds(&mut self) {
+        for index in 0..self.phones.len() {
+            let count = self.dice.weighted(&[(3, 0), (4, 1), (3, 2), (1, 4)]);
+            let mut deeds = Vec::new();
+            for _ in 0..count {
+                let at = self.dice.millis(1500, 30_000);
+                let deed = self.deed(index);
+                deeds.push((at, deed));
+            }
+            if self.dice.chance(250) {
+                let all = self.dice.chance(300);
+                let at = self.dice.millis(1000, 60_000);
+                deeds.push((at, if all { Deed::UnregisterAll } else { Deed::Unregister }));
+            }
+            let target = self.target(index);
+            let phone = &mut self.phones[index];
+            phone.deeds = deeds;
+            phone.elsewhere = target;
+        }
+        // A world in which nobody does anything finds nothing.
+        if !self.phones.iter().any(|p| p.deeds.iter().any(|(_, d)| matches!(d, Deed::Call(_)))) {
+            let call = Deed::Call(Box::new(self.call(0)));
+            self.phones[0].deeds.push((Duration::from_secs(3), call));
+        }
+    }
+
+    fn deed(&mut self, index: usize) -> Deed {
+        if self.dice.chance(700) {
+            return Deed::Call(Box::new(self.call(index)));
+        }
+        if self.dice.chance(100) {
+            return Deed::Query;
+        }
+        let method = ["MESSAGE", "OPTIONS", "SUBSCRIBE", "PUBLISH"][self.dice.index(4)];
+        let target = self.target(index);
+        Deed::Single(method, target)
+    }
+
+    /// A user of the same node: nodes relay to nobody else.
+    fn target(&mut self, index: usize) -> String {
+        let home = self.phones[index].domain.clone();
+        let neighbours: Vec<String> = self
+            .users
+            .iter()
+            .filter(|(node, _)| domain(*node) == home)
+            .map(|(_, user)| user.clone())
+            .collect();
+        let user = if self.dice.chance(50) {
+            "nobody".to_owned()
+        } else {
+            neighbours[self.dice.index(neighbours.len())].clone()
+        };
+        format!("sip:{user}@{home}")
+    }
+
+    fn call(&mut self, index: usize) -> CallPlan {
+        let target = self.target(index);
+        let dice = &mut self.dice;
+        let kinds = ["INVITE", "UPDATE", "INFO", "MESSAGE", "OPTIONS"];
+        let inside =
+            (0..dice.weighted(&[(6, 0), (3, 1), (1, 3)])).map(|_| kinds[dice.index(kinds.len())]).collect();
+        let cancels = dice.chance(250);
+        CallPlan {
+            target,
+            // Some race with the answer, some come before anything has.
+            cancel_after: cancels
+                .then(|| if dice.chance(400) { dice.millis(0, 80) } else { dice.millis(80, 6000) }),
+            hasty: dice.chance(150),
+            patience: if dice.chance(80) { Duration::from_secs(400) } else { dice.millis(4000, 60_000) },
+            talk: dice.millis(300, 10_000),
+            inside,
+            reliable: dice.chance(400),
+        }
+    }
+
+    /// Of every node: user to password.
+    fn passwords(&self) -> Vec<HashMap<String, String>> {
+        let mut all = vec![HashMap::new(); self.nodes];
+        for (node, user) in &self.users {
+            all[*node].insert(user.clone(), format!("secret of {user}"));
+        }
+        all
+    }
+
+    fn network(&mut self, loss: Option<u32>) -> Network {
+        let dice = &mut self.dice;
+        let drawn = if dice.chance(300) { 0 } else { dice.below(301) as u32 };
+        let weather = Weather {
+            loss: loss.unwrap_or(drawn),
+            duplication: if dice.chance(500) { 0 } else { dice.below(60) as u32 },
+            reordering: if dice.chance(600) { 0 } else { dice.below(60) as u32 },
+            delay: Duration::from_micros(dice.weighted(&[(2, 100), (4, 5000), (3, 40_000), (1, 250_000)])),
+            jitter: Duration::from_micros(dice.weighted(&[(3, 100), (3, 5000), (2, 60_000)])),
+        };
+        let mut partitions = Vec::new();
+        if dice.chance(150) {
+            let from = BEGINNING.after(dice.millis(1000, 30_000));
+            let mut side: HashSet<IpAddr> =
+                self.phones.iter().filter(|_| dice.chance(300)).map(|phone| phone.address.ip()).collect();
+            if self.nodes > 1 && dice.chance(500) {
+                side.insert(node_address(1).ip());
+            }
+            partitions.push(Partition { from, until: from.after(dice.millis(500, 40_000)), side });
+        }
+        Network::new(weather, partitions, Dice::new(self.seed, 1))
+    }
+
+    fn clocks(&mut self) -> Vec<(Time, usize, u64)> {
+        let mut clocks = Vec::new();
+        if self.dice.chance(300) {
+            for _ in 0..self.dice.between(1, 3) {
+                let at = BEGINNING.after(self.dice.millis(0, 60_000));
+                // An hour to either side of where it began.
+                clocks.push((at, self.dice.index(self.nodes), 1_700_000_000 - 3600 + self.dice.below(7200)));
+            }
+        }
+        clocks
+    }
+
+    fn strangers(&mut self) -> Vec<Stranger> {
+        let count = self.dice.weighted(&[(5, 0), (4, 1), (1, 2)]);
+        let mut strangers = Vec::new();
+        for n in 0..count {
+            let (node, user) = self.users[self.dice.index(self.users.len())].clone();
+            let mut harms: Vec<_> = (0..self.dice.between(1, 12))
+                .map(|_| (self.dice.millis(1000, 40_000), self.dice.weighted(&HARMS)))
+                .collect();
+            harms.sort_by_key(|(at, _)| *at);
+            strangers.push(Stranger {
+                name: format!("stranger{n}"),
+                address: SocketAddr::from(([198, 51, 100, n as u8 + 1], 6666)),
+                harms,
+                victim: (node_address(node), domain(node), user),
+                guarded: self.guarded,
+                dice: Dice::new(self.seed, 1000 + n as u64),
+                count: 0,
+            });
+        }
+        strangers
+    }
+
+    fn node(&mut self, n: usize, passwords: &HashMap<String, String>) -> (Node, Witness) {
+        let address = node_address(n);
+        let mut secret = [0; 32];
+        for part in secret.chunks_mut(8) {
+            part.copy_from_slice(&self.dice.number().to_le_bytes());
+        }
+        let config = Config {
+            listen: vec![address],
+            domains: vec![domain(n), address.ip().to_string()],
+            auth_required: self.guarded,
+            registrar: Registrar {
+                min_expires: self.dice.weighted(&[(1, 5), (2, 20)]),
+                default_expires: 60,
+                max_expires: self.dice.weighted(&[(1, 60), (2, 120)]),
+                ..Registrar::default()
+            },
+            max_bindings: 200,
+            record_route: true,
+            secret,
+            ..Config::default()
+        };
+        let peers = (0..self.nodes).filter(|m| *m != n).map(node_address).collect();
+        let node = Node::new(format!("n{n}"), address, config, BEGINNING);
+        let witness =
+            Witness::new(format!("n{n}"), address, domain(n), self.guarded, passwords.clone(), peers);
+        (node, witness)
+    }
+}
