@@ -8,8 +8,8 @@ mod common;
 use common::{ALL, EVERY_VIEW, INVITE, REGISTER, RESPONSE, TORTUOUS, options};
 use strowger_sip::verdict::{Verdict, judge};
 use strowger_sip::{
-    Buffer, Credentials, EditPlan, Fault, HeaderName, Index, Message, Reply, SdpFacts, Uri, ValueFault, Via,
-    escape_user, limit, unescape_into,
+    Buffer, Credentials, EditError, EditPlan, Fault, HeaderName, Index, Message, Reply, SdpFacts, Uri,
+    ValueFault, Via, escape_user, limit, unescape_into,
 };
 
 fn fault(bytes: &[u8]) -> Option<Fault> {
@@ -603,9 +603,34 @@ fn every_count_has_a_limit() {
         assert_eq!(Uri::parse(format!("sip:a{params}").as_bytes()).is_ok(), ok);
         assert_eq!(Uri::parse(format!("sip:a?{}", vec!["x=y"; n].join("&")).as_bytes()).is_ok(), ok);
     }
-    let media = "m=audio 1 RTP/AVP 0\r\n".repeat(3000);
-    let facts = SdpFacts::read(media.as_bytes());
-    assert!(facts.truncated && facts.media().len() == limit::SDP_MEDIA);
+    // What there is over a limit of SDP is left out, and that is said.
+    let (medium, format, other) = ("m=audio 1 RTP/AVP 0\r\n", " 0", "a=x\r\n");
+    for (over, truncated) in [(0, false), (1, true), (3000, true)] {
+        let media = medium.repeat(limit::SDP_MEDIA + over);
+        let facts = SdpFacts::read(media.as_bytes());
+        assert_eq!((facts.media().len(), facts.truncated), (limit::SDP_MEDIA, truncated));
+        let formats = format!("m=audio 1 RTP/AVP{}", format.repeat(limit::SDP_FORMATS + over));
+        let facts = SdpFacts::read(formats.as_bytes());
+        assert_eq!((facts.media()[0].formats().len(), facts.truncated), (limit::SDP_FORMATS, truncated));
+        let lines = format!("{}{medium}", other.repeat(limit::SDP_LINES - 2 + over));
+        let facts = SdpFacts::read(lines.as_bytes());
+        assert_eq!((facts.media().len(), facts.truncated), (usize::from(over < 2), truncated));
+    }
+    for (over, expected) in [(0, ValueFault::Missing), (1, ValueFault::TooMany)] {
+        let credentials = format!("Digest {}", vec!["a=b"; limit::AUTH_PARAMETERS + over].join(","));
+        assert_eq!(Credentials::parse(credentials.as_bytes()).unwrap_err().fault, expected);
+    }
+    let bytes = lines(0);
+    let message = Message::parse(&bytes, &mut index).unwrap();
+    let mut plan = EditPlan::new();
+    plan.begin(&message);
+    for _ in 0..limit::EDITS {
+        plan.insert(message.headers_end(), b"X: y\r\n").unwrap();
+    }
+    assert_eq!(plan.insert(message.headers_end(), b"X: y\r\n"), Err(EditError::TooMany));
+    plan.begin(&message);
+    plan.insert(message.headers_end(), &[b'x'; limit::EDIT_TEXT]).unwrap();
+    assert_eq!(plan.insert(message.headers_end(), b"x"), Err(EditError::TextFull));
     // Nested or repeated openings cost one pass each.
     for body in ["(", "<", "\"", "[", ",", ";", "=", "%", "\\"] {
         let bytes = options("To: <sip:b@example.net>", &format!("To: {}", body.repeat(60_000)), "");
