@@ -22,23 +22,30 @@ pub(crate) const REPLY_GROWTH: usize = 256;
 /// [`strowger_sip::limit::EDIT_TEXT`]) is left for the rest.
 const LINES: usize = 7168;
 
+/// Three challenges with the longest realm.
+const CHALLENGES: usize = 1280;
+
 /// Header lines and reason phrase of one reply; a worker makes one and uses it for every message.
 pub(crate) struct Answer {
     /// Demanded.
     pub(crate) lines: Text<LINES>,
     /// Recommended, the most important first, each with its CRLF.
     offered: Text<256>,
+    /// Challenges, the most wanted first. The last is demanded, and of the others as many go out as there is room for:
+    /// an algorithm that only some clients know can be left out, the one that all know cannot.
+    pub(crate) challenges: Text<CHALLENGES>,
     phrase: Text<128>,
 }
 
 impl Answer {
     pub(crate) const fn new() -> Self {
-        Self { lines: Text::new(), offered: Text::new(), phrase: Text::new() }
+        Self { lines: Text::new(), offered: Text::new(), challenges: Text::new(), phrase: Text::new() }
     }
 
     pub(crate) const fn clear(&mut self) {
         self.lines.clear();
         self.offered.clear();
+        self.challenges.clear();
         self.phrase.clear();
     }
 
@@ -82,6 +89,17 @@ impl Answer {
             plan.insert(end, self.lines.as_bytes())?;
         }
         let most = request.datagram().len();
+        let challenges = self.challenges.as_bytes();
+        let last = challenges.split_inclusive(|b| *b == b'\n').next_back().unwrap_or_default();
+        let wanted_more = challenges.get(..challenges.len() - last.len()).unwrap_or_default();
+        for line in wanted_more.split_inclusive(|b| *b == b'\n') {
+            if plan.edited_len() + line.len() + last.len() <= most {
+                plan.insert(end, line)?;
+            }
+        }
+        if !last.is_empty() {
+            plan.insert(end, last)?;
+        }
         for line in self.offered.as_bytes().split_inclusive(|b| *b == b'\n') {
             if plan.edited_len() + line.len() <= most {
                 plan.insert(end, line)?;

@@ -6,8 +6,9 @@
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
+use crate::digest::Algorithm;
 use crate::gateway::{self, Gateway};
-use crate::routing::{RouteRule, Routing};
+use crate::routing::{IpPrefix, RouteRule, Routing};
 
 /// Limits that are not configured, each with its reason.
 pub mod limit {
@@ -37,6 +38,14 @@ pub mod limit {
     /// Seconds in the Retry-After of a 503 when a table is full. Bindings run out all the time; longer would
     /// leave room unused, shorter would bring the same phones back at once.
     pub const RETRY_AFTER: u32 = 60;
+    /// Octets of a digest realm; three challenges carry it.
+    pub const REALM: usize = 255;
+    /// Seconds a nonce may be good for: a day.
+    pub const NONCE_LIFETIME: u32 = 86_400;
+    /// Nonces whose counts a worker remembers: 512 MB.
+    pub const NONCES: usize = 1 << 24;
+    /// Networks of trusted peers: they are looked through for every request.
+    pub const TRUSTED: usize = 256;
     /// Octets of the server name.
     pub const SERVER: usize = 64;
     /// Routing rules: each new request is held against all of them, about 20 ns for one.
@@ -74,6 +83,36 @@ impl Default for Registrar {
     }
 }
 
+/// Digest authentication (RFC 7616, RFC 8760).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// Empty: the first domain.
+    pub realm: String,
+    /// Offered in this order, each once.
+    pub algorithms: Vec<Algorithm>,
+    /// Seconds that a nonce is good for.
+    pub nonce_lifetime: u32,
+    /// Accept credentials without `qop` (RFC 2069), each nonce for one request.
+    pub allow_without_qop: bool,
+    /// Networks whose hosts are not asked: gateways and proxies that speak for their own users.
+    pub trusted: Vec<IpPrefix>,
+    /// Nonces whose counts each worker remembers; 36 octets each.
+    pub nonces: usize,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            realm: String::new(),
+            algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
+            nonce_lifetime: 300,
+            allow_without_qop: false,
+            trusted: Vec::new(),
+            nonces: 65_536,
+        }
+    }
+}
+
 /// What the engine has to know about its node. Shared by all workers.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Config {
@@ -83,8 +122,10 @@ pub struct Config {
     pub domains: Vec<String>,
     /// Stay on the path of dialogs (RFC 3261 section 16.6 item 4).
     pub record_route: bool,
-    /// Whether REGISTER needs credentials. This version has no digest: `true` refuses every REGISTER.
+    /// Whether requests have to show who sends them. `false` serves everybody.
     pub auth_required: bool,
+    /// How they do.
+    pub auth: Auth,
     /// The registrar's intervals and counts.
     pub registrar: Registrar,
     /// Gateway groups that rules can name.
@@ -110,6 +151,7 @@ impl Default for Config {
             domains: Vec::new(),
             record_route: true,
             auth_required: true,
+            auth: Auth::default(),
             registrar: Registrar::default(),
             gateways: Vec::new(),
             routes: Vec::new(),
@@ -129,6 +171,7 @@ impl fmt::Debug for Config {
             .field("domains", &self.domains)
             .field("record_route", &self.record_route)
             .field("auth_required", &self.auth_required)
+            .field("auth", &self.auth)
             .field("registrar", &self.registrar)
             .field("gateways", &self.gateways)
             .field("routes", &self.routes)
@@ -185,6 +228,7 @@ impl Config {
         if !(1..=limit::CONTACTS).contains(&max_contacts) {
             return Err(ConfigError::MaxContacts(max_contacts));
         }
+        self.validate_auth()?;
         if !(1..=limit::BINDINGS).contains(&self.max_bindings) {
             return Err(ConfigError::MaxBindings(self.max_bindings));
         }
@@ -198,6 +242,27 @@ impl Config {
         }
         if self.server.len() > limit::SERVER || self.server.bytes().any(|b| !(b' '..=b'~').contains(&b)) {
             return Err(ConfigError::Server);
+        }
+        Ok(())
+    }
+
+    fn validate_auth(&self) -> Result<(), ConfigError> {
+        let Auth { realm, algorithms, nonce_lifetime, trusted, nonces, .. } = &self.auth;
+        if realm.len() > limit::REALM || realm.chars().any(|c| c.is_control() || c == '"' || c == '\\') {
+            return Err(ConfigError::Realm);
+        }
+        let twice = algorithms.iter().enumerate().any(|(n, a)| algorithms.iter().take(n).any(|b| a == b));
+        if algorithms.is_empty() || twice {
+            return Err(ConfigError::Algorithms);
+        }
+        if !(1..=limit::NONCE_LIFETIME).contains(nonce_lifetime) {
+            return Err(ConfigError::NonceLifetime(*nonce_lifetime));
+        }
+        if trusted.len() > limit::TRUSTED {
+            return Err(ConfigError::TooManyTrusted);
+        }
+        if !(1..=limit::NONCES).contains(nonces) {
+            return Err(ConfigError::Nonces(*nonces));
         }
         Ok(())
     }
@@ -283,6 +348,16 @@ pub enum ConfigError {
     DefaultExpires(u32),
     /// Not 1 to [`limit::CONTACTS`].
     MaxContacts(usize),
+    /// A realm that is too long, or has quotes, backslashes or control characters.
+    Realm,
+    /// No algorithm, or one that is there twice.
+    Algorithms,
+    /// Not 1 to [`limit::NONCE_LIFETIME`].
+    NonceLifetime(u32),
+    /// More than [`limit::TRUSTED`] networks.
+    TooManyTrusted,
+    /// Not 1 to [`limit::NONCES`].
+    Nonces(usize),
     /// Not 1 to [`limit::BINDINGS`].
     MaxBindings(usize),
     /// A budget that lets nobody in.
@@ -340,6 +415,15 @@ impl fmt::Display for ConfigError {
             Self::MaxContacts(n) => {
                 write!(f, "registrar.max_contacts: {n} is not 1 to {}", limit::CONTACTS)
             }
+            Self::Realm => {
+                write!(f, "auth.realm: at most {} octets, no quotes, backslashes or controls", limit::REALM)
+            }
+            Self::Algorithms => f.write_str("auth.algorithms: at least one, and none twice"),
+            Self::NonceLifetime(s) => {
+                write!(f, "auth.nonce_lifetime: {s} is not 1 to {}", limit::NONCE_LIFETIME)
+            }
+            Self::TooManyTrusted => write!(f, "auth.trusted: at most {} networks", limit::TRUSTED),
+            Self::Nonces(n) => write!(f, "auth.nonces: {n} is not 1 to {}", limit::NONCES),
             Self::MaxBindings(n) => write!(f, "limits.bindings: {n} is not 1 to {}", limit::BINDINGS),
             Self::PerSource => f.write_str("limits.per_source_pps: 0 would let nobody in"),
             Self::TooManyGateways => {
@@ -411,6 +495,18 @@ mod tests {
         wrong(&|c| c.registrar.max_contacts = 0, "registrar.max_contacts");
         wrong(&|c| c.registrar.max_contacts = 33, "registrar.max_contacts");
         wrong(&|c| c.max_bindings = 0, "limits.bindings");
+        for bad in ["a\"b", "a\\b", "a\r\nb", &"r".repeat(256)] {
+            wrong(&|c| c.auth.realm = bad.into(), "auth.realm");
+        }
+        wrong(&|c| c.auth.algorithms.clear(), "auth.algorithms");
+        wrong(
+            &|c| c.auth.algorithms = vec![Algorithm::Md5, Algorithm::Sha256, Algorithm::Md5],
+            "auth.algorithms",
+        );
+        wrong(&|c| c.auth.nonce_lifetime = 0, "auth.nonce_lifetime");
+        wrong(&|c| c.auth.nonce_lifetime = 86_401, "auth.nonce_lifetime");
+        wrong(&|c| c.auth.trusted = vec!["192.0.2.1".parse().unwrap(); 257], "auth.trusted");
+        wrong(&|c| c.auth.nonces = 0, "auth.nonces");
         wrong(&|c| c.secret = [0; 32], "secret");
         wrong(&|c| c.server = "a\r\nb".into(), "server");
     }

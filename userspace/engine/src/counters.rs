@@ -161,6 +161,10 @@ counters! {
         Reply200 = "reply_200",
         /// Replies 400: the request is malformed; the reason phrase says how.
         Reply400 = "reply_400",
+        /// Replies 401: the sender is to show who he is.
+        Reply401 = "reply_401",
+        /// Replies 407: the sender is to show who he is before we send his request on.
+        Reply407 = "reply_407",
         /// Replies 403: forbidden.
         Reply403 = "reply_403",
         /// Replies 404: not a user of our domains.
@@ -199,8 +203,22 @@ counters! {
         BindingRemoved = "binding_removed",
         /// Bindings that ran out.
         BindingExpired = "binding_expired",
-        /// REGISTER refused because the configuration wants authentication, which this version cannot do.
-        AuthRefused = "auth_refused",
+        /// Requests proven by digest credentials.
+        AuthAccepted = "auth_accepted",
+        /// Requests without credentials for our realm, answered with a challenge.
+        AuthChallenged = "auth_challenged",
+        /// Requests whose credentials prove nobody: wrong password, unknown user, an algorithm or qop not offered.
+        AuthRejected = "auth_rejected",
+        /// Right credentials with a nonce that is too old, not ours, or of another address: challenged again.
+        AuthStale = "auth_stale",
+        /// Right credentials with a nonce count that was used, or is no longer known: challenged again.
+        AuthReplayed = "auth_replayed",
+        /// Right credentials of a user who is not active, or for somebody else's address: answered 403.
+        AuthForbidden = "auth_forbidden",
+        /// Credentials for another resource than the Request-URI: answered 400.
+        AuthUri = "auth_uri",
+        /// Challenges not sent because they are longer than what their source has sent.
+        DropChallengeWithheld = "drop_challenge_withheld",
         /// REGISTER refused because the user has as many contacts as allowed.
         ContactLimit = "contact_limit",
         /// REGISTER refused because the table of bindings is full.

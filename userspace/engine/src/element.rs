@@ -16,6 +16,7 @@ use crate::answer::{Answer, REPLY_GROWTH};
 use crate::config::{Config, ConfigError, limit};
 use crate::counters::{Counters, Event};
 use crate::date::WallClock;
+use crate::digest::{Digest, Identity, Role};
 use crate::engine::{Flow, Level, Occupancy, Reason};
 use crate::gateway::{GatewayHealth, Gateways, Prober, Tried};
 use crate::keys::Keys;
@@ -28,6 +29,7 @@ use crate::response;
 use crate::routing::{self, Decision, RouteFacts, Routing, UriText};
 use crate::site::Site;
 use crate::time::Time;
+use crate::users::{NoUsers, Users};
 
 /// Where and when a message came.
 pub(crate) struct Origin {
@@ -74,6 +76,7 @@ pub(crate) struct Element {
     /// The Request-URI as the rules want it, and as a gateway wants it.
     written: Box<UriText>,
     aimed: Box<UriText>,
+    auth: Digest,
     /// Set by [`Element::drain`].
     draining: bool,
 }
@@ -114,12 +117,14 @@ impl Element {
             return Err(ConfigError::Location);
         }
         let site = Site::new(&config);
+        let auth = Digest::new(&config, &keys, Arc::new(NoUsers), location.next_worker());
         Ok(Self {
             routing: Routing::new(&config.routes, &config.gateways)?,
             gateways: Gateways::new(&config, &keys)?,
             prober: Prober::new(&config, &site, &keys, 0, 1),
             written: Box::new(UriText::new()),
             aimed: Box::new(UriText::new()),
+            auth,
             config,
             location,
             site,
@@ -129,6 +134,10 @@ impl Element {
             clock: None,
             draining: false,
         })
+    }
+
+    pub(crate) fn set_users(&mut self, users: Arc<dyn Users>) {
+        self.auth.set_users(users);
     }
 
     /// `None` for a flow that cannot be: to an address that is not ours, from ourselves, or from no host.
@@ -289,8 +298,36 @@ impl Element {
         Ok(())
     }
 
-    /// Whether whoever sends this request may: what is for us, and what asks us to relay.
-    fn digest(&mut self, _origin: &Origin, _request: &Request<'_>, _for_us: bool) -> Result<(), Refusal> {
+    /// Who sends this request; `None` where that is not asked. ACK and CANCEL cannot be challenged (RFC 3261 section
+    /// 22.1), and who is in a dialog of ours has been before.
+    fn digest(
+        &mut self,
+        origin: &Origin,
+        request: &Request<'_>,
+        for_us: bool,
+    ) -> Result<Option<Identity>, Refusal> {
+        if !self.config.auth_required
+            || matches!(request.method, Method::Ack | Method::Cancel)
+            || (!for_us && request.in_our_dialog())
+        {
+            return Ok(None);
+        }
+        if self.gateways.trusts(origin.remote.ip()) {
+            return Ok(Some(Identity::TrustedPeer));
+        }
+        let role = if for_us { Role::Server } else { Role::Proxy };
+        self.auth.check(origin.now, request, role, &self.site, &mut self.counters).map(Some)
+    }
+
+    /// Plans that credentials for our realm go no further than here.
+    fn consume_credentials(&self, request: &Request<'_>, plan: &mut EditPlan) -> Result<(), Refusal> {
+        if self.config.auth_required {
+            for line in request.message.headers(HeaderName::ProxyAuthorization) {
+                if self.auth.is_ours(line.value) {
+                    plan.delete(line.line_range).map_err(|_| Refusal::TooLarge)?;
+                }
+            }
+        }
         Ok(())
     }
 
@@ -301,11 +338,13 @@ impl Element {
         origin: &Origin,
         request: &Request<'_>,
         destination: &Destination,
+        sender: Option<Identity>,
     ) -> Result<Way, Refusal> {
+        let known = self.is_known(origin, sender);
         let routed = request.routes.next().is_some();
         if routed || request.in_our_dialog() {
             let elsewhere = routed || matches!(destination, Destination::Elsewhere);
-            if elsewhere && !request.in_our_dialog() && !self.is_known(origin) {
+            if elsewhere && !request.in_our_dialog() && !known {
                 return Err(Refusal::Relay);
             }
             return Action::of(destination).map(|action| Way { action, rewritten: false });
@@ -340,15 +379,15 @@ impl Element {
         };
         // Out of the house go requests of those we know. Where nobody has to say who he is, the rules alone decide.
         let out = !matches!(action, Action::Location(_));
-        if out && !self.is_known(origin) && (self.config.auth_required || rule.is_none()) {
+        if out && !known && (self.config.auth_required || rule.is_none()) {
             return Err(Refusal::Relay);
         }
         Ok(Way { action, rewritten })
     }
 
     /// Whether the sender of a request is known to be one whose requests may leave for elsewhere.
-    fn is_known(&self, origin: &Origin) -> bool {
-        self.gateways.trusts(origin.remote.ip())
+    fn is_known(&self, origin: &Origin, sender: Option<Identity>) -> bool {
+        sender.is_some() || self.gateways.trusts(origin.remote.ip())
     }
 
     /// Plans the forwarding to where the request goes.
@@ -422,12 +461,13 @@ impl Element {
         let last_hop = request.method == Method::Options && request.headers.max_forwards == Some(0);
         let for_us = (ours && !routed) || last_hop;
         let looped = proxy::validate(request, for_us, &self.site, &self.keys)?;
-        self.digest(origin, request, for_us)?;
+        let sender = self.digest(origin, request, for_us)?;
         if for_us {
             return self.serve(origin, request, answer).map(|()| Done::Served);
         }
-        let way = self.routing(origin, request, &destination)?;
+        let way = self.routing(origin, request, &destination, sender)?;
         let (local, remote) = self.targets(origin, request, &way, looped, plan)?;
+        self.consume_credentials(request, plan)?;
         self.begun(origin, request);
         let event = match request.method {
             Method::Invite if request.headers.to.tag().is_none() => Some(Event::CallBegun),
@@ -489,7 +529,16 @@ impl Element {
         answer.clear();
         answer.refuse(refusal, message);
         let method = message.method().ok_or(Reason::Unanswerable)?;
-        self.reply(origin, message, method, refusal.code(), plan, answer)
+        let Refusal::Challenge { role, stale } = *refusal else {
+            return self.reply(origin, message, method, refusal.code(), plan, answer);
+        };
+        self.auth.challenge(origin.now, origin.remote, (role, stale), &mut answer.challenges);
+        let step = self.reply(origin, message, method, refusal.code(), plan, answer)?;
+        let (received, reply) = (message.datagram().len(), plan.edited_len());
+        if reply > received && !self.auth.credit.covers(origin.remote.ip(), received, reply) {
+            return Err(Reason::ChallengeWithheld);
+        }
+        Ok(step)
     }
 
     /// Plans the reply to the request: to the address it came from (RFC 3261 section 18.2.2, RFC 3581).

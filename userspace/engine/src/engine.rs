@@ -18,6 +18,7 @@ use crate::gateway::GatewayHealth;
 use crate::location::Location;
 use crate::refusal::Refusal;
 use crate::time::Time;
+use crate::users::Users;
 
 /// The two ends of a UDP datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,6 +67,8 @@ pub enum Reason {
     Flow,
     /// The buffer has no room for what must be added.
     NoRoom,
+    /// A challenge that is longer than what its source has sent.
+    ChallengeWithheld,
 }
 
 impl Reason {
@@ -84,6 +87,7 @@ impl Reason {
             Self::ResponseNoNextVia => Event::DropResponseNoNextVia,
             Self::Flow => Event::DropFlow,
             Self::NoRoom => Event::DropNoRoom,
+            Self::ChallengeWithheld => Event::DropChallengeWithheld,
         }
     }
 }
@@ -149,6 +153,11 @@ impl Engine {
         workers: usize,
     ) -> Result<(), ConfigError> {
         self.element.share_gateways(health, worker, workers)
+    }
+
+    /// Says who can authenticate. Never called, nobody can.
+    pub fn set_users(&mut self, users: Arc<dyn Users>) {
+        self.element.set_users(users);
     }
 
     /// Handles one datagram. `message` holds it, with free room around it for what is added; after

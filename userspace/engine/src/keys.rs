@@ -38,6 +38,10 @@ pub(crate) struct Keys {
     pub(crate) source: Key,
     /// Names in the table of DNS answers.
     pub(crate) name: Key,
+    /// Nonces of digest authentication, and what hangs on them.
+    pub(crate) nonce: Key,
+    /// Temporary GRUUs (RFC 5627).
+    pub(crate) gruu: Key,
 }
 
 impl Keys {
@@ -59,6 +63,8 @@ impl Keys {
             probe: key(b"probe"),
             source: key(b"source"),
             name: key(b"name"),
+            nonce: key(b"nonce"),
+            gruu: key(b"gruu"),
         }
     }
 }
@@ -209,14 +215,14 @@ mod tests {
             let k = Keys::derive(&[s; 32]);
             [
                 k.branch, k.looped, k.mac, k.dialog, k.tag, k.aor, k.call_id, k.spread, k.probe, k.source,
-                k.name,
+                k.name, k.nonce, k.gruu,
             ]
             .map(|k| k.0)
         };
         let mut all: Vec<_> = keys(1).into_iter().chain(keys(2)).collect();
         all.sort_unstable();
         all.dedup();
-        assert_eq!(all.len(), 22);
+        assert_eq!(all.len(), 26);
         let mut half = [1; 32];
         half[31] = 9;
         assert_ne!(Keys::derive(&half).mac.0, Keys::derive(&[1; 32]).mac.0, "the second half matters");

@@ -8,6 +8,7 @@ use core::fmt::{self, Write as _};
 use strowger_sip::{HeaderName, Message, ParseError, Token, ValueError};
 
 use crate::counters::Event;
+use crate::digest::Role;
 use crate::routing::Rejection;
 use crate::text::Text;
 
@@ -29,8 +30,12 @@ pub(crate) enum Refusal {
     Contact(&'static str),
     /// 403: no proof that the dialog is ours (see [`Event::RelayRefused`]).
     Relay,
-    /// 403: credentials are wanted and this version has no digest.
-    Auth,
+    /// 401 or 407: who sends this? `stale`: the credentials were right, and their nonce too old.
+    Challenge { role: Role, stale: bool },
+    /// 400: the credentials are for another resource than the Request-URI (RFC 7616 section 3.4.6).
+    DigestUri,
+    /// 403: the user may not use this server, or acts for somebody else.
+    Forbidden,
     /// 403: a contact that is this node: calls to it would run in a circle (RFC 5393).
     ContactIsUs,
     /// 404: not a user of ours.
@@ -76,7 +81,10 @@ impl Refusal {
         match self {
             Self::Unreadable(e) => e.status().unwrap_or(400),
             Self::Header(_) | Self::Uri(_) | Self::UriIn(..) | Self::Contact(_) => 400,
-            Self::Relay | Self::Auth | Self::ContactIsUs => 403,
+            Self::DigestUri => 400,
+            Self::Challenge { role: Role::Server, .. } => 401,
+            Self::Challenge { role: Role::Proxy, .. } => 407,
+            Self::Relay | Self::Forbidden | Self::ContactIsUs => 403,
             Self::NotFound => 404,
             Self::Method => 405,
             Self::Scheme => 416,
@@ -98,7 +106,6 @@ impl Refusal {
     pub(crate) fn event(&self) -> Option<Event> {
         Some(match self {
             Self::Relay => Event::RelayRefused,
-            Self::Auth => Event::AuthRefused,
             Self::GatewaysDown => Event::GatewaysDown,
             Self::Rejected(_) => Event::RouteRejected,
             Self::Unreachable => Event::NextHopUnreachable,
@@ -148,7 +155,10 @@ impl fmt::Display for Refusal {
             Self::UriIn(name, e) => return write!(f, "Bad URI in {name} at octet {}", e.at),
             Self::Contact(what) => what,
             Self::Relay => "Not Served Here",
-            Self::Auth => "Authentication Not Available",
+            Self::Challenge { role: Role::Server, .. } => "Unauthorized",
+            Self::Challenge { role: Role::Proxy, .. } => "Proxy Auth Required",
+            Self::DigestUri => "Digest URI Is Not the Request-URI",
+            Self::Forbidden => "Forbidden",
             Self::ContactIsUs => "Contact Is This Server",
             Self::NotFound => "Not Found",
             Self::Method => "Method Not Allowed",
@@ -174,6 +184,8 @@ impl fmt::Display for Refusal {
 /// The counter of replies with this code.
 pub(crate) fn reply_event(code: u16) -> Event {
     match code {
+        401 => Event::Reply401,
+        407 => Event::Reply407,
         403 => Event::Reply403,
         404 => Event::Reply404,
         405 => Event::Reply405,

@@ -1,6 +1,7 @@
 //! The registrar: REGISTER for our domains (RFC 3261 section 10.3), in the order of its items.
 //!
-//! Open, or closed altogether: this version has no digest. Whoever may send a REGISTER here may bind any user.
+//! Called with requests whose sender has been authenticated, where the configuration wants that (see `digest`): whoever
+//! gets here may bind the user in To.
 
 use core::fmt::Write as _;
 
@@ -57,9 +58,6 @@ impl Registrar<'_> {
     ) -> Result<(), Refusal> {
         if request.message.has(HeaderName::Require) {
             return Err(Refusal::Extension(HeaderName::Require));
-        }
-        if self.config.auth_required {
-            return Err(Refusal::Auth);
         }
         let (aor, domain, user) = self.address_of_record(request)?;
         let mut list = |binding: Listed<'_>| {

@@ -61,6 +61,11 @@ impl<'a> Request<'a> {
         via_marks(&self.headers.via, self.remote)
     }
 
+    /// Where it came from.
+    pub(crate) fn source(&self) -> SocketAddr {
+        self.remote
+    }
+
     /// Tag of From; empty for a client of RFC 2543 that has none.
     pub(crate) fn sender_tag(&self) -> &'a [u8] {
         self.headers.from.tag().unwrap_or_default()

@@ -15,7 +15,7 @@ mod target;
 mod tests;
 
 use core::hash::{BuildHasherDefault, Hash, Hasher};
-use core::sync::atomic::{AtomicIsize, Ordering};
+use core::sync::atomic::{AtomicIsize, AtomicU64, Ordering};
 
 use papaya::{Compute, HashMap, Operation};
 
@@ -104,6 +104,8 @@ pub struct Location {
     aors: Count,
     /// Records with bindings.
     registered: Count,
+    /// Engines that were made for this table.
+    workers: AtomicU64,
 }
 
 /// What is known of a user.
@@ -187,6 +189,7 @@ impl Location {
             bindings: Count::default(),
             aors: Count::default(),
             registered: Count::default(),
+            workers: AtomicU64::new(0),
         })
     }
 
@@ -236,6 +239,11 @@ impl Location {
         let domains = config.domains();
         self.key == keys.aor
             && self.domains.iter().map(String::as_str).eq(domains.iter().map(ToString::to_string))
+    }
+
+    /// A number that no other engine of this table has.
+    pub(crate) fn next_worker(&self) -> u64 {
+        self.workers.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The key of a user (unescaped, RFC 3261 section 10.3 item 5) of the domain with index `domain`.

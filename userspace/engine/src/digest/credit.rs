@@ -1,0 +1,88 @@
+//! What a source has sent us and not got back: challenges never make more of an attacker's packets than he sent.
+//!
+//! A challenge is longer than a very short request. It goes out all the same once the source has sent as many octets
+//! as come back: a client over UDP repeats itself after 500 ms (RFC 3261 section 17.1), so the second of two short
+//! requests is answered. A fixed table; who shares a place with another begins again, which only costs time.
+
+use core::net::IpAddr;
+
+use crate::keys::{Key, Prf};
+
+/// Places; 16 octets each.
+const PLACES: usize = 4096;
+
+/// Octets that are remembered at most: a source that was silent to us for long is not to be answered in bulk.
+const MOST: u32 = 65_535;
+
+#[derive(Clone, Copy, Default)]
+struct Place {
+    source: u64,
+    octets: u32,
+}
+
+/// The credit of sources whose requests were too short for what they ask.
+pub(crate) struct Credit {
+    key: Key,
+    places: Box<[Place]>,
+}
+
+impl Credit {
+    pub(super) fn new(key: Key) -> Self {
+        Self { key, places: vec![Place::default(); PLACES].into_boxed_slice() }
+    }
+
+    /// Books `received` octets of the source; true, and `reply` octets less, when that is enough for the reply.
+    pub(crate) fn covers(&mut self, source: IpAddr, received: usize, reply: usize) -> bool {
+        // One who has a whole IPv6 network has one source.
+        let hash = match source {
+            IpAddr::V4(ip) => Prf::new(&self.key).field(&ip.octets()),
+            IpAddr::V6(ip) => Prf::new(&self.key).field(ip.octets().first_chunk::<8>().unwrap_or(&[0; 8])),
+        };
+        let hash = hash.finish();
+        let Some(place) = self.places.get_mut(hash as usize % PLACES) else { return false };
+        if place.source != hash {
+            *place = Place { source: hash, octets: 0 };
+        }
+        let octets = |n: usize| u32::try_from(n).unwrap_or(MOST);
+        let held = (place.octets + octets(received)).min(MOST);
+        let left = held.checked_sub(octets(reply));
+        place.octets = left.unwrap_or(held);
+        left.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::Keys;
+
+    #[test]
+    fn never_more_out_than_in() {
+        let mut credit = Credit::new(Keys::derive(&[1; 32]).nonce);
+        let source: IpAddr = "192.0.2.1".parse().unwrap();
+        let (mut received, mut sent) = (0, 0);
+        for _ in 0..100 {
+            received += 300;
+            if credit.covers(source, 300, 390) {
+                sent += 390;
+            }
+            assert!(sent <= received);
+        }
+        assert!(sent >= received - 390, "{sent} of {received}: what is covered goes out");
+        assert!(!credit.covers("192.0.2.2".parse().unwrap(), 300, 390), "each source for itself");
+        // A host cannot have as many sources as its IPv6 network has addresses.
+        let [one, two] = ["2001:db8::1", "2001:db8::2"].map(|ip| ip.parse().unwrap());
+        assert!(!credit.covers(one, 300, 390) && credit.covers(two, 300, 390));
+    }
+
+    #[test]
+    fn silence_earns_nothing_beyond_a_datagram() {
+        let mut credit = Credit::new(Keys::derive(&[1; 32]).nonce);
+        let source: IpAddr = "192.0.2.1".parse().unwrap();
+        for _ in 0..1000 {
+            assert!(!credit.covers(source, 300, 70_000_000));
+        }
+        let answered = (0..1000).filter(|_| credit.covers(source, 0, 500)).count();
+        assert_eq!(answered, MOST as usize / 500);
+    }
+}

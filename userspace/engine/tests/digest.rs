@@ -1,0 +1,350 @@
+//! Digest authentication through the engine's public face: RFC 3261 section 22, RFC 7616, RFC 8760.
+
+mod authentic;
+mod pair;
+
+use authentic::{Challenge, Known, closed, pair_with, signed};
+use pair::{ALICE, BOB, Out, Pair, Text, request};
+use strowger_engine::{Algorithm, Config, Event, Reason};
+
+fn reply(pair: &mut Pair, text: &Text) -> Text {
+    pair.pass(ALICE, text).to(ALICE)
+}
+
+fn all_algorithms() -> Config {
+    let mut config = closed();
+    config.auth.algorithms = Algorithm::ALL.to_vec();
+    config
+}
+
+/// As long as those of phones are at the least: a challenge is no longer.
+fn register(user: &str, contact: &str) -> Text {
+    pair::register(user, contact).add("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS")
+}
+
+/// A REGISTER as long as those of phones, with room for three challenges.
+fn long_register(user: &str) -> Text {
+    register(user, &format!("<sip:{user}@{ALICE}>"))
+        .add(
+            "Allow",
+            "INVITE, ACK, CANCEL, BYE, OPTIONS, NOTIFY, REFER, MESSAGE, INFO, SUBSCRIBE, UPDATE, PRACK",
+        )
+        .add("Supported", "replaces, timer, 100rel, norefersub, path, outbound, gruu, eventlist, histinfo")
+        .add(
+            "Accept",
+            "application/sdp, application/dtmf-relay, text/plain, message/sipfrag, message/external-body",
+        )
+}
+
+#[test]
+fn rfc_7616_3_7_one_challenge_for_each_algorithm_in_the_configured_order() {
+    let mut pair = pair_with(all_algorithms());
+    let text = long_register("alice");
+    let refused = reply(&mut pair, &text);
+    assert_eq!((refused.code(), refused.reason()), (401, "Unauthorized"));
+    let challenges = Challenge::all(&refused);
+    let names: Vec<_> = challenges.iter().map(|c| c.algorithm.as_str()).collect();
+    assert_eq!(names, ["SHA-512-256", "SHA-256", "MD5"]);
+    for challenge in &challenges {
+        assert_eq!((challenge.realm.as_str(), challenge.qop.as_str()), ("example.net", "auth"));
+        assert!(challenge.nonce.len() == 26 && !challenge.stale);
+        let done = reply(&mut pair, &challenge.sign(&refused, &text, "alice", 1).set("CSeq", "2 REGISTER"));
+        // All three have one nonce, which is good once with this count.
+        assert_eq!(done.code(), if challenge.algorithm == "SHA-512-256" { 200 } else { 401 });
+    }
+    for (name, cseq) in [("SHA-512-256", 3), ("SHA-256", 4), ("MD5", 5)] {
+        let text = text.clone().set("CSeq", &format!("{cseq} REGISTER"));
+        let refused = reply(&mut pair, &text);
+        let challenge = Challenge::all(&refused).into_iter().find(|c| c.algorithm == name).unwrap();
+        assert_eq!(reply(&mut pair, &challenge.sign(&refused, &text, "alice", 1)).code(), 200, "{name}");
+    }
+    assert_eq!((pair.count(Event::AuthAccepted), pair.location.bindings()), (4, 1));
+}
+
+#[test]
+fn rfc_3261_22_3_a_proxy_asks_with_407_and_keeps_its_credentials_to_itself() {
+    let mut pair = pair_with(closed());
+    let bob = signed(&mut pair, ALICE, &register("bob", &format!("<sip:bob@{BOB}>")), "bob");
+    assert_eq!(reply(&mut pair, &bob).code(), 200);
+    let other = "Digest username=\"a\", realm=\"elsewhere\", nonce=\"n\", uri=\"sip:x\", response=\"00000000000000000000000000000000\"";
+    let invite = request("INVITE", "sip:bob@example.net").body("v=0\r\n").add("Proxy-Authorization", other);
+    let refused = reply(&mut pair, &invite);
+    assert_eq!((refused.code(), refused.reason()), (407, "Proxy Auth Required"));
+    let answer = Challenge::first(&refused).answer(&invite, "alice", "alice-secret", 1);
+    let at_bob = pair.pass(ALICE, &invite.clone().add("Proxy-Authorization", &answer)).to(BOB);
+    assert_eq!(at_bob.all("Proxy-Authorization"), [other], "ours is taken out, that of the next proxy stays");
+    // Authorization is for whoever is called.
+    let invite = invite.without("Proxy-Authorization").set("Authorization", &answer).set("CSeq", "2 INVITE");
+    assert_eq!(reply(&mut pair, &invite).code(), 407);
+}
+
+#[test]
+fn rfc_7616_3_4_each_count_once_in_any_order() {
+    let mut pair = pair_with(closed());
+    let text = register("alice", "");
+    let refused = reply(&mut pair, &text);
+    let challenge = Challenge::first(&refused);
+    for (nc, code) in
+        [(1, 200), (1, 401), (4, 200), (2, 200), (4, 401), (3, 200), (500, 200), (373, 200), (372, 401)]
+    {
+        let again = reply(&mut pair, &challenge.sign(&refused, &text, "alice", nc));
+        assert_eq!(again.code(), code, "{nc}");
+        if code == 401 {
+            assert!(Challenge::first(&again).stale, "the password was right");
+        }
+    }
+    assert_eq!((pair.count(Event::AuthAccepted), pair.count(Event::AuthReplayed)), (6, 3));
+}
+
+#[test]
+fn rfc_7616_3_3_an_old_nonce_is_stale_and_a_wrong_password_is_not() {
+    let mut config = closed();
+    config.auth.nonce_lifetime = 60;
+    let mut pair = pair_with(config);
+    let text = register("alice", "");
+    let refused = reply(&mut pair, &text);
+    let challenge = Challenge::first(&refused);
+    pair.sleep(59);
+    assert_eq!(reply(&mut pair, &challenge.sign(&refused, &text, "alice", 1)).code(), 200);
+    pair.sleep(2);
+    let stale = Challenge::first(&reply(&mut pair, &challenge.sign(&refused, &text, "alice", 2)));
+    assert!(stale.stale && stale.nonce != challenge.nonce);
+    assert_eq!(reply(&mut pair, &stale.sign(&refused, &text, "alice", 1)).code(), 200);
+    let wrong = text.clone().set("Authorization", &challenge.answer(&text, "alice", "guess", 3));
+    assert!(!Challenge::first(&reply(&mut pair, &wrong)).stale, "old and wrong");
+    let wrong = text.clone().set("Authorization", &stale.answer(&text, "alice", "guess", 2));
+    assert!(!Challenge::first(&reply(&mut pair, &wrong)).stale, "fresh and wrong");
+    assert_eq!((pair.count(Event::AuthStale), pair.count(Event::AuthRejected)), (1, 2));
+    // The count of a request that proved nobody is not used up.
+    assert_eq!(reply(&mut pair, &stale.sign(&refused, &text, "alice", 2)).code(), 200);
+}
+
+#[test]
+fn a_nonce_is_for_one_address_one_worker_and_one_run() {
+    let mut pair = pair_with(closed());
+    let text = register("alice", "");
+    let refused = reply(&mut pair, &text);
+    let signed = Challenge::first(&refused).sign(&refused, &text, "alice", 1);
+    for thief in ["10.77.0.11:5061", "10.77.0.99:5060"] {
+        let out = pair
+            .pass(thief, &signed.clone().set("Via", &format!("SIP/2.0/UDP {thief};branch=z9hG4bK1")))
+            .text();
+        assert!(Challenge::first(&out).stale, "{thief}");
+    }
+    // Another worker of the same node, and the same worker after a restart with the same secret.
+    let mut other = pair_with(closed());
+    let again = reply(&mut other, &signed);
+    let first = strowger_engine::Engine::new(std::sync::Arc::new(closed()), pair.location.clone());
+    other.engine = first.expect("configuration");
+    other
+        .engine
+        .set_users(std::sync::Arc::new(Known::default().with("alice", strowger_engine::State::Active)));
+    let elsewhere = reply(&mut other, &signed);
+    assert!(Challenge::first(&elsewhere).stale, "another worker cannot know whether it was used");
+    // The same number: a nonce from before the start may have been used.
+    assert_eq!(again.code(), 200, "virtual time stood still, so this one cannot tell");
+    let mut later = pair_with(closed());
+    later.sleep(5);
+    assert!(Challenge::first(&reply(&mut later, &signed)).stale);
+    assert_eq!(reply(&mut pair, &signed).code(), 200, "its owner can use it all the same");
+}
+
+#[test]
+fn rfc_7616_3_4_6_the_uri_is_the_request_uri() {
+    let mut pair = pair_with(closed());
+    let text = register("alice", "");
+    let refused = reply(&mut pair, &text);
+    let challenge = Challenge::first(&refused);
+    for (uri, code) in [
+        ("sip:example.net:5060", 200),
+        ("sip:EXAMPLE.net;transport=udp", 200),
+        ("sip:example.com", 400),
+        ("sip:alice@example.net", 400),
+        ("sip:example.net:5070", 400),
+        ("sips:example.net", 400),
+        ("*", 400),
+    ] {
+        let refused = reply(&mut pair, &text);
+        let answer = Challenge::first(&refused).answer(&text.clone().uri(uri), "alice", "alice-secret", 1);
+        let again = reply(&mut pair, &text.clone().set("Authorization", &answer));
+        assert_eq!(again.code(), code, "{uri}: {}", again.reason());
+    }
+    // For another method the response is another.
+    let options = request("OPTIONS", "sip:example.net");
+    let stolen = options.set("Authorization", &challenge.answer(&text, "alice", "alice-secret", 9));
+    assert_eq!(reply(&mut pair, &stolen).code(), 401);
+}
+
+#[test]
+fn what_does_not_prove_anybody_is_challenged_again() {
+    let mut pair = pair_with(closed());
+    let text = register("alice", "")
+        .add("User-Agent", "with room for two challenges in its answer, as INVITEs have it too");
+    let text = text.add("Supported", "replaces, timer, 100rel, norefersub");
+    let refused = reply(&mut pair, &text);
+    let challenge = Challenge::first(&refused);
+    let good = challenge.answer(&text, "alice", "alice-secret", 1);
+    for (what, value) in [
+        ("another realm", good.replace("realm=\"example.net\"", "realm=\"example.org\"")),
+        ("the realm in another case", good.replace("realm=\"example.net\"", "realm=\"Example.net\"")),
+        ("another scheme", "Basic YWxpY2U6YWxpY2Utc2VjcmV0".into()),
+        ("auth-int", good.replace("qop=auth", "qop=auth-int")),
+        ("no qop", good.replace(", qop=auth", "")),
+        ("an algorithm that was not offered", good.replace("algorithm=SHA-256", "algorithm=SHA-512-256")),
+        ("a session", good.replace("algorithm=SHA-256", "algorithm=SHA-256-sess")),
+        ("a hashed user name", format!("{good}, userhash=true")),
+        ("another nonce", good.replace(&challenge.nonce, &"0".repeat(26))),
+        ("a nonce of the wrong length", good.replace(&challenge.nonce, "abc")),
+        ("the name in another case", good.replace("\"alice\"", "\"Alice\"")),
+        ("a name of any length", good.replace("\"alice\"", &format!("\"{}\"", "a".repeat(600)))),
+    ] {
+        let again = reply(&mut pair, &text.clone().set("Authorization", &value));
+        assert_eq!(again.code(), 401, "{what}");
+        assert!(!Challenge::first(&again).stale, "{what}");
+    }
+    for (what, value) in [
+        ("no nonce", good.replace("nonce=\"", "nunce=\"")),
+        ("a response that is too short", good.replace("response=\"", "response=\"0")),
+        ("no cnonce", good.replace("cnonce=", "knonce=")),
+        ("nc of seven digits", good.replace("nc=00000001", "nc=0000001")),
+    ] {
+        assert_eq!(reply(&mut pair, &text.clone().set("Authorization", &value)).code(), 400, "{what}");
+    }
+    // With an escape in the name, and an opaque of whoever's, it is as good.
+    let answer = good.replace("alice\"", "al\\ice\"") + ", opaque=\"x\"";
+    assert_eq!(reply(&mut pair, &text.set("Authorization", &answer)).code(), 200);
+}
+
+#[test]
+fn credentials_without_qop_only_where_the_configuration_says_so() {
+    let mut config = closed();
+    config.auth.allow_without_qop = true;
+    let mut pair = pair_with(config);
+    let text = register("alice", "");
+    let challenge = Challenge::first(&reply(&mut pair, &text));
+    let hex = |text: &str| {
+        use sha2::Digest as _;
+        sha2::Sha256::digest(text).iter().map(|b| format!("{b:02x}")).collect::<String>()
+    };
+    let ha1 = hex("alice:example.net:alice-secret");
+    let response = hex(&format!("{ha1}:{}:{}", challenge.nonce, hex("REGISTER:sip:example.net")));
+    let value = format!(
+        "Digest username=\"alice\", realm=\"example.net\", nonce=\"{}\", uri=\"sip:example.net\", response=\"{response}\", algorithm=SHA-256",
+        challenge.nonce
+    );
+    let text = text.set("Authorization", &value);
+    assert_eq!(reply(&mut pair, &text).code(), 200);
+    assert!(Challenge::first(&reply(&mut pair, &text)).stale, "each nonce for one request");
+    assert_eq!(reply(&mut pair_with(closed()), &text).code(), 401);
+}
+
+#[test]
+fn who_owns_an_address_of_record() {
+    let mut pair = pair_with(closed());
+    let own = register("alice", "<sip:alice@192.0.2.1>");
+    for (what, text, user, code) in [
+        ("her own", own.clone(), "alice", 200),
+        ("by her full name", own.clone().set("CSeq", "2 REGISTER"), "alice@example.net", 200),
+        ("another's", own.clone(), "bob", 403),
+        ("inactive", register("dave", ""), "dave", 403),
+        ("suspended", register("eve", ""), "eve", 403),
+        // From does not count in a REGISTER (section 10.2: a third party's).
+        (
+            "From another",
+            own.clone().set("From", "<sip:bob@example.net>;tag=1").set("CSeq", "3 REGISTER"),
+            "alice",
+            200,
+        ),
+        ("an OPTIONS of another", request("OPTIONS", "sip:example.net"), "bob", 403),
+        (
+            "an OPTIONS from nowhere",
+            request("OPTIONS", "sip:example.net").set("From", "<sip:alice@example.com>;tag=1"),
+            "alice",
+            401,
+        ),
+        (
+            "an escaped name",
+            own.set("To", "<sip:%61lice@example.net>").set("CSeq", "4 REGISTER"),
+            "alice",
+            200,
+        ),
+    ] {
+        let text = signed(&mut pair, ALICE, &text, user);
+        assert_eq!(reply(&mut pair, &text).code(), code, "{what}");
+    }
+    assert_eq!((pair.location.aors(), pair.count(Event::AuthForbidden)), (1, 4));
+}
+
+#[test]
+fn trusted_peers_are_not_asked_and_dialogs_of_ours_neither() {
+    let mut config = closed();
+    config.auth.trusted = vec!["10.77.0.40/31".parse().unwrap()];
+    let mut pair = pair_with(config);
+    let bob = signed(&mut pair, ALICE, &register("bob", &format!("<sip:bob@{BOB}>")), "bob");
+    assert_eq!(reply(&mut pair, &bob).code(), 200);
+    let invite = request("INVITE", "sip:bob@example.net").set("From", "<sip:+49301@carrier.example>;tag=1");
+    assert_eq!(pair.pass("10.77.0.41:5060", &invite).to(BOB).method(), "INVITE");
+    assert_eq!(pair.pass("10.77.0.42:5060", &invite).text().code(), 407);
+    // What it sends may leave for elsewhere, as what our users send.
+    let relay = request("INVITE", "sip:x@192.0.2.1").set("Call-ID", "relay");
+    assert_eq!(pair.pass("10.77.0.41:5060", &relay).to("192.0.2.1:5060").method(), "INVITE");
+}
+
+#[test]
+fn an_authenticated_user_may_call_anywhere_by_address() {
+    let mut pair = pair_with(closed());
+    let invite = request("INVITE", "sip:x@192.0.2.1").body("v=0\r\n");
+    let invite = signed(&mut pair, ALICE, &invite, "alice");
+    assert_eq!(pair.pass(ALICE, &invite).to("192.0.2.1:5060").method(), "INVITE");
+}
+
+#[test]
+fn ack_and_cancel_are_never_challenged() {
+    let mut pair = pair_with(closed());
+    let invite = request("INVITE", "sip:bob@example.net");
+    let refused = reply(&mut pair, &invite);
+    assert_eq!(pair.pass(ALICE, &invite.ack(&refused)), Out::Dropped(Reason::Ack));
+    for text in [invite.cancel(), request("ACK", "sip:bob@example.net"), request("CANCEL", "sip:example.net")]
+    {
+        let out = pair.pass(ALICE, &text.clone().set("Call-ID", "other"));
+        if let Out::Sent { .. } = out {
+            assert!(![401, 407].contains(&out.text().code()), "{}", text.start);
+        }
+    }
+    assert_eq!(pair.count(Event::Reply401), 0);
+}
+
+#[test]
+fn a_challenge_fits_what_the_source_has_sent() {
+    let mut pair = pair_with(all_algorithms());
+    // As short as a REGISTER can be.
+    let short =
+        Text { start: "REGISTER sip:example.net SIP/2.0".into(), headers: vec![], body: String::new() }
+            .add("v", &format!("SIP/2.0/UDP {ALICE};branch=z9hG4bK1"))
+            .add("f", "<sip:alice@example.net>;tag=1")
+            .add("t", "<sip:alice@example.net>")
+            .add("i", "c")
+            .add("CSeq", "1 REGISTER");
+    let (mut received, mut sent) = (0, 0);
+    for _ in 0..10 {
+        received += short.bytes().len();
+        match pair.pass(ALICE, &short) {
+            Out::Sent { bytes, .. } => {
+                sent += bytes.len();
+                let names: Vec<_> =
+                    Challenge::all(&Text::parse(&bytes)).into_iter().map(|c| c.algorithm).collect();
+                assert_eq!(names, ["MD5"], "the one that every client knows");
+            }
+            Out::Dropped(reason) => assert_eq!(reason, Reason::ChallengeWithheld),
+            Out::Taken => panic!("taken"),
+        }
+        assert!(sent <= received, "{sent} for {received}");
+    }
+    assert!(sent > 0 && pair.count(Event::DropChallengeWithheld) > 0);
+    // In between as many as fit.
+    let middle =
+        register("alice", "<sip:alice@192.0.2.1>").add("Supported", "path, outbound, gruu, replaces, timer");
+    let middle = middle.add("Allow", "INVITE, ACK, CANCEL, BYE");
+    let names: Vec<_> = Challenge::all(&reply(&mut pair, &middle)).into_iter().map(|c| c.algorithm).collect();
+    assert_eq!(names, ["SHA-512-256", "MD5"]);
+}
