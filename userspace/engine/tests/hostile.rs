@@ -264,6 +264,7 @@ fn lists_without_end() {
 fn a_reply_is_no_amplifier() {
     let mut pair = Pair::new(Config { auth_required: true, server: "strowger".into(), ..config() });
     pair.engine.set_wall_clock(pair.now, 0);
+    let (mut received, mut sent) = (0, 0);
     for text in [
         request("OPTIONS", "sip:example.net"),
         request("OPTIONS", "sip:100@10.77.0.2")
@@ -279,10 +280,16 @@ fn a_reply_is_no_amplifier() {
             "SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bK-1;rport".into(),
         ] {
             let text = text.clone().set("Via", &via);
-            let Out::Sent { bytes, .. } = pair.pass(ALICE, &text) else { panic!("no reply") };
-            assert!(bytes.len() <= text.bytes().len(), "{} for {}", bytes.len(), text.bytes().len());
+            received += text.bytes().len();
+            match pair.pass(ALICE, &text) {
+                Out::Sent { bytes, .. } => sent += bytes.len(),
+                Out::Dropped(reason) => assert_eq!(reason, Reason::ChallengeWithheld),
+                Out::Taken => panic!("taken"),
+            }
+            assert!(sent <= received, "{sent} for {received}: {}", text.start);
         }
     }
+    assert!(sent > received / 2, "most are answered");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::choice::{Auto, Queues};
+pub(crate) use self::choice::{Auto, Network, Queues};
 use self::gateways::Gateway;
 use self::routes::Route;
 
@@ -168,17 +168,52 @@ pub(crate) struct Sip {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Auth {
-    /// Whether registration wants credentials. `false` opens the registrar to everybody who can reach it.
+    /// Whether requests have to show who sends them. `false` serves everybody who can reach the node.
     pub required: bool,
     /// Digest realm; by default the first domain.
     pub realm: Option<String>,
     /// Digest algorithms, most wanted first.
     pub algorithms: Vec<Algorithm>,
+    /// Seconds that a nonce is good for.
+    pub nonce_lifetime: u32,
+    /// Accept credentials without `qop`, as RFC 2069 had them.
+    pub allow_without_qop: bool,
+    /// Networks whose hosts are not asked who they are.
+    pub trusted: Vec<Network>,
+    /// The file of users; read again on SIGHUP.
+    pub users: Option<PathBuf>,
 }
 
 impl Default for Auth {
     fn default() -> Self {
-        Auth { required: true, realm: None, algorithms: vec![Algorithm::Sha256, Algorithm::Md5] }
+        Auth {
+            required: true,
+            realm: None,
+            algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
+            nonce_lifetime: 300,
+            allow_without_qop: false,
+            trusted: Vec::new(),
+            users: None,
+        }
+    }
+}
+
+impl Auth {
+    /// What the engine is told.
+    fn engine(&self) -> strowger_engine::Auth {
+        let algorithm = |a: &Algorithm| match a {
+            Algorithm::Sha512_256 => strowger_engine::Algorithm::Sha512_256,
+            Algorithm::Sha256 => strowger_engine::Algorithm::Sha256,
+            Algorithm::Md5 => strowger_engine::Algorithm::Md5,
+        };
+        strowger_engine::Auth {
+            realm: self.realm.clone().unwrap_or_default(),
+            algorithms: self.algorithms.iter().map(algorithm).collect(),
+            nonce_lifetime: self.nonce_lifetime,
+            allow_without_qop: self.allow_without_qop,
+            trusted: self.trusted.iter().map(|network| network.0).collect(),
+            ..strowger_engine::Auth::default()
+        }
     }
 }
 
@@ -416,18 +451,8 @@ impl Config {
             return wrong("dataplane.workers", format!("{n} is not `auto` or 1 to {MAX_WORKERS}"));
         }
 
-        if self.auth.algorithms.is_empty() {
-            return wrong("auth.algorithms", "the list is empty; of SHA-512-256, SHA-256, MD5".into());
-        }
-        if let Some(realm) = &self.auth.realm
-            && (realm.is_empty()
-                || realm.len() > 255
-                || realm.chars().any(|c| c.is_control() || c == '"' || c == '\\'))
-        {
-            return wrong(
-                "auth.realm",
-                "1 to 255 characters without quotes, backslashes and controls".into(),
-            );
+        if self.auth.realm.as_ref().is_some_and(String::is_empty) {
+            return wrong("auth.realm", "empty; leave it out for the first domain".into());
         }
 
         for (at, route) in self.routes.iter().enumerate() {
@@ -456,6 +481,7 @@ impl Config {
             domains: self.sip.domains.clone(),
             record_route: self.sip.record_route,
             auth_required: self.auth.required,
+            auth: self.auth.engine(),
             registrar: strowger_engine::Registrar {
                 min_expires: self.registrar.min_expires,
                 default_expires: self.registrar.default_expires,
@@ -476,12 +502,18 @@ impl Config {
     pub(crate) fn warnings(&self) -> Vec<String> {
         let mut lines = Vec::new();
         if self.auth.required {
-            lines.push(
-                "auth.required is true and this version has no digest authentication: every REGISTER is answered 403"
-                    .to_owned(),
-            );
+            match &self.auth.users {
+                None => lines.push("auth.required is true and there is no auth.users: nobody can register".to_owned()),
+                Some(users) if crate::users::is_open(users) => lines.push(format!(
+                    "auth.users: {} can be read by everybody on this machine, and its hashes are as good as passwords",
+                    users.display()
+                )),
+                Some(_) => {}
+            }
         } else {
-            lines.push("auth.required is false: anybody who can reach this node can register".to_owned());
+            lines.push(
+                "auth.required is false: anybody who can reach this node can register and call".to_owned(),
+            );
         }
         lines
     }

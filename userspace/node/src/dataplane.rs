@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use strowger_engine::{Engine, GatewayHealth, Location};
+use strowger_engine::{Engine, GatewayHealth, Location, Users};
 use strowger_xdp::Program;
 use strowger_xsk::{Device, KernelSocket, Mirror};
 
@@ -23,6 +23,7 @@ use crate::egress::FastPath;
 use crate::fault::Fault;
 use crate::report::Desk;
 use crate::secret;
+use crate::users::UserTable;
 use crate::worker::{Queue, Report, Worker};
 
 /// Wanted size of a kernel socket's receive buffer, bytes: 100 ms of 100,000 messages a second.
@@ -88,8 +89,8 @@ impl Drop for StopFlag {
 }
 
 impl Plane {
-    /// Starts everything that `config` wants. Call through [`crate::netns::inside`].
-    pub(crate) fn start(config: &Config) -> Result<Plane, Fault> {
+    /// Starts everything that `config` wants, for these users. Call through [`crate::netns::inside`].
+    pub(crate) fn start(config: &Config, users: &Arc<UserTable>) -> Result<Plane, Fault> {
         // Exclusively for a moment: with SO_REUSEPORT alone a second node would silently share our traffic.
         for address in &config.sip.listen {
             UdpSocket::bind(address).map_err(|error| listen_fault(*address, &error))?;
@@ -136,6 +137,7 @@ impl Plane {
             let mut engine =
                 Engine::new(Arc::clone(&engine_config), Arc::clone(&location)).map_err(unsuited)?;
             engine.share_gateways(Arc::clone(&gateways), id, count).map_err(unsuited)?;
+            engine.set_users(Arc::clone(users) as Arc<dyn Users>);
             let fast = match (&facts.device, &hops) {
                 (Some(device), Some(hops)) => Some(FastPath { device: device.index, hops: hops.clone() }),
                 _ => None,

@@ -8,11 +8,13 @@ mod egress;
 mod fault;
 mod logging;
 mod netns;
+mod password;
 mod privilege;
 mod report;
 mod run;
 mod secret;
 mod status;
+mod users;
 mod worker;
 
 use std::path::PathBuf;
@@ -65,6 +67,17 @@ enum Command {
         after_help = "Examples:\n  strowger status\n  strowger status --json | jq .totals\n  strowger status --watch 1"
     )]
     Status(StatusArgs),
+    /// Users who can authenticate.
+    #[command(subcommand)]
+    User(UserCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum UserCommand {
+    /// Write a line for the users file (`auth.users`) from a password: asked for, or read from standard input.
+    #[command(after_help = "Examples:\n  strowger user hash alice@example.net\n  \
+                      pwgen -s 20 1 | tee alice.secret | strowger user hash alice --realm example.net >> users.yaml")]
+    Hash(password::HashArgs),
 }
 
 /// `strowger status`
@@ -91,6 +104,7 @@ fn main() -> ExitCode {
         Command::Doctor { config, json } => {
             Config::read(&config).map_err(Fault::from).and_then(|c| doctor::doctor(&c, json))
         }
+        Command::User(UserCommand::Hash(args)) => password::hash(&args),
         Command::Status(args) => status::client::run(args.socket, args.json, args.all, args.watch),
     };
     match result {
@@ -106,6 +120,9 @@ fn check(path: &std::path::Path, json: bool) -> Result<(), Fault> {
         println!("{text}");
     } else {
         println!("{}: valid", path.display());
+    }
+    if let Some(users) = &config.auth.users {
+        users::UserTable::read(users)?;
     }
     for line in config.warnings() {
         eprintln!("warning: {line}");

@@ -3,7 +3,9 @@
 //! The main thread stays in the namespace it was started in and does everything that is not on the way of a message:
 //! the status socket, signals, the XDP program's log, watching that the workers live.
 
+use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use strowger_xdp::Program;
@@ -15,6 +17,7 @@ use crate::dataplane::Plane;
 use crate::fault::Fault;
 use crate::status::server::Bound;
 use crate::status::view::View;
+use crate::users::UserTable;
 use crate::{logging, netns, privilege};
 
 /// How often we look whether a worker has died or the device has gone.
@@ -30,6 +33,10 @@ pub(crate) fn run(config: Config) -> Result<(), Fault> {
     for line in config.warnings() {
         tracing::warn!("{line}");
     }
+    let users = Arc::new(match &config.auth.users {
+        Some(file) => UserTable::read(file)?,
+        None => UserTable::default(),
+    });
     privilege::check(&config)?;
 
     // Signals are caught from here on, so that one sent during the start also takes everything down in order.
@@ -37,16 +44,17 @@ pub(crate) fn run(config: Config) -> Result<(), Fault> {
         .enable_all()
         .build()
         .map_err(|e| Fault::Other(format!("cannot start the control side: {e}")))?;
-    let (terminate, interrupt) = {
+    let (terminate, interrupt, hangup) = {
         let _inside = runtime.enter();
         let catch = |kind| signal(kind).map_err(|e| Fault::Other(format!("cannot catch signals: {e}")));
-        (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?)
+        (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?, catch(SignalKind::hangup())?)
     };
 
     let started = Instant::now();
     let socket = Bound::bind(&config.node.socket_path())?;
-    let for_plane = config.clone();
-    let plane = netns::inside(config.dataplane.netns.as_deref(), move || Plane::start(&for_plane))?;
+    let (for_plane, for_workers) = (config.clone(), Arc::clone(&users));
+    let start = move || Plane::start(&for_plane, &for_workers);
+    let plane = netns::inside(config.dataplane.netns.as_deref(), start)?;
     let facts = &plane.facts;
     tracing::info!(
         node = config.node.name,
@@ -57,12 +65,14 @@ pub(crate) fn run(config: Config) -> Result<(), Fault> {
         workers = plane.workers.len(),
         memory = facts.memory,
         listen = ?config.sip.listen,
+        users = users.len(),
         "up after {} ms",
         started.elapsed().as_millis()
     );
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let result =
-        LocalSet::new().block_on(&runtime, serve(&config, plane, socket, started, terminate, interrupt));
+    let local = LocalSet::new();
+    local.spawn_local(reload(config.auth.users.clone(), users, hangup));
+    let result = local.block_on(&runtime, serve(&config, plane, socket, started, terminate, interrupt));
     tracing::info!("down");
     result
 }
@@ -105,6 +115,20 @@ async fn serve(
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     view.stop();
     result
+}
+
+/// Reads the users again on each SIGHUP. With a file that is wrong the users stay as they are.
+async fn reload(file: Option<PathBuf>, users: Arc<UserTable>, mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        let Some(file) = &file else {
+            tracing::info!("SIGHUP: no auth.users, nothing to read again");
+            continue;
+        };
+        match users.reload(file) {
+            Ok(()) => tracing::info!(file = %file.display(), users = users.len(), "SIGHUP: users read again"),
+            Err(error) => tracing::error!(%error, users = users.len(), "SIGHUP: the users stay as they were"),
+        }
+    }
 }
 
 async fn fatal(view: &View) -> Fault {

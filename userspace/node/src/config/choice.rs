@@ -1,8 +1,8 @@
-//! Values that are a word or something else: `queues: all` or a list, `workers: auto` or a number.
+//! Values that are a word or something else: `queues: all` or a list, `workers: auto` or a number; networks.
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// `dataplane.queues`: the word `all`, or a list of queue numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -91,5 +91,22 @@ impl Serialize for Auto {
             Auto::Auto => serializer.serialize_str("auto"),
             Auto::Count(n) => serializer.serialize_u64(*n as u64),
         }
+    }
+}
+
+/// `auth.trusted`: an address, or ADDRESS/BITS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Network(pub strowger_engine::IpPrefix);
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Network).map_err(|error| de::Error::custom(format_args!("`{text}` {error}")))
+    }
+}
+
+impl Serialize for Network {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
     }
 }

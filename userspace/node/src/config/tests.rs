@@ -39,7 +39,14 @@ sip:
   listen: ["10.77.0.2:5060", "[fd77::2]:5060"]
   domains: ["10.77.0.2", "example.net", "[fd77::2]"]
   record_route: false
-auth: { required: false, realm: example.net, algorithms: [SHA-512-256, SHA-256, MD5] }
+auth:
+  required: false
+  realm: example.net
+  algorithms: [SHA-512-256, SHA-256, MD5]
+  nonce_lifetime: 300
+  allow_without_qop: false
+  trusted: ["192.0.2.9", "10.77.0.0/24", "2001:db8::/32"]
+  users: /etc/strowger/users.yaml
 registrar: { min_expires: 60, default_expires: 3600, max_expires: 7200, max_contacts: 10 }
 gateways:
   carrier-a: { targets: ["10.77.0.9:5060"], probe: options }
