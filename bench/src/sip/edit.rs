@@ -6,7 +6,7 @@
 
 use std::hint::black_box;
 
-use strowger_sip::{Buffer, EditPlan, Essentials, HeaderName, Index, Message, Reply, Via};
+use strowger_sip::{Buffer, EditError, EditPlan, Essentials, HeaderName, Index, Message, Reply};
 
 use super::messages::{Change, Sample};
 use super::peers::{Editor, name};
@@ -100,7 +100,7 @@ impl InPlace {
             let end = bytes.len() - TAILROOM;
             let Some(mut buffer) = Buffer::new(bytes, HEADROOM..end) else { continue };
             let planned = match *work {
-                Work::Forward => forward(plan, message, &headers.via, change),
+                Work::Forward => forward(plan, message, headers, change),
                 Work::StripVia => {
                     plan.begin(message);
                     plan.remove_top_via(message)
@@ -128,15 +128,16 @@ impl InPlace {
 fn forward(
     plan: &mut EditPlan,
     message: &Message<'_>,
-    via: &Via<'_>,
+    headers: &Essentials<'_>,
     change: &Change,
-) -> Result<(), strowger_sip::EditError> {
+) -> Result<(), EditError> {
     plan.begin(message);
     plan.replace_request_uri(message, change.uri.as_bytes())?;
     plan.prepend_header(message, HeaderName::Via, &[change.via.as_bytes()])?;
     plan.prepend_header(message, HeaderName::RecordRoute, &[change.record_route.as_bytes()])?;
-    plan.mark_via(via, Some(change.source.0), Some(change.source.1))?;
-    plan.decrement_max_forwards(message)
+    plan.mark_via(&headers.via, Some(change.source.0), Some(change.source.1))?;
+    let hops = headers.max_forwards.map_or(Some(70), |hops| hops.checked_sub(1));
+    plan.set_max_forwards(message, hops.ok_or(EditError::Exhausted)?)
 }
 
 impl Case for InPlace {

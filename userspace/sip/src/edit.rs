@@ -200,6 +200,30 @@ impl EditPlan {
     /// Edits `range`: the new text is what was put up to `used`.
     #[inline(always)]
     fn add(&mut self, range: Range<usize>, used: usize) -> Result<(), EditError> {
+        let (start, end) = (range.start, range.end);
+        let text = self.used;
+        let len = (used as u16).wrapping_sub(text);
+        // Edits mostly come in order.
+        if start >= self.last as usize
+            && end >= start
+            && end <= usize::from(self.end)
+            && used <= limit::EDIT_TEXT
+            && let Some(place) = self.edits.get_mut(usize::from(self.count))
+        {
+            *place = Edit { from: start as u16, to: end as u16, text, len };
+            self.last = end as u32;
+        } else {
+            self.insert_before(range, used)?;
+        }
+        self.count += 1;
+        self.used = used as u16;
+        self.edited = self.edited + u32::from(len) - (end - start) as u32;
+        Ok(())
+    }
+
+    /// Puts an edit to its place before the last one; refuses what cannot be.
+    #[inline(never)]
+    fn insert_before(&mut self, range: Range<usize>, used: usize) -> Result<(), EditError> {
         if range.start < usize::from(self.start)
             || range.start > range.end
             || range.end > usize::from(self.end)
@@ -209,32 +233,15 @@ impl EditPlan {
         if used > limit::EDIT_TEXT {
             return Err(EditError::TextFull);
         }
-        let text = self.used;
-        let len = used as u16 - text;
-        let edit = Edit { from: range.start as u16, to: range.end as u16, text, len };
-        // Edits mostly come in order.
-        if u32::from(edit.from) >= self.last {
-            *self.edits.get_mut(usize::from(self.count)).ok_or(EditError::TooMany)? = edit;
-            self.last = u32::from(edit.to);
-        } else {
-            self.insert_before(edit)?;
-        }
-        self.count += 1;
-        self.used = used as u16;
-        self.edited = self.edited + u32::from(len) - u32::from(edit.to - edit.from);
-        Ok(())
-    }
-
-    /// Puts an edit to its place before the last one.
-    #[inline(never)]
-    fn insert_before(&mut self, edit: Edit) -> Result<(), EditError> {
+        let (from, to, text) = (range.start as u16, range.end as u16, self.used);
+        let edit = Edit { from, to, text, len: used as u16 - text };
         let count = usize::from(self.count);
         let edits = self.edits.get_mut(..=count).ok_or(EditError::TooMany)?;
         let mut place = if self.last == CLOSED { count.saturating_sub(1) } else { count };
-        while place > 0 && (edits[place - 1].from, edits[place - 1].to) > (edit.from, edit.to) {
+        while place > 0 && (edits[place - 1].from, edits[place - 1].to) > (from, to) {
             place -= 1;
         }
-        if (place > 0 && edits[place - 1].to > edit.from) || (place < count && edit.to > edits[place].from) {
+        if (place > 0 && edits[place - 1].to > from) || (place < count && to > edits[place].from) {
             return Err(EditError::Overlap);
         }
         edits.copy_within(place..count, place + 1);
@@ -286,59 +293,64 @@ impl EditPlan {
             return Err(EditError::OtherMessage);
         }
         let needed = self.check_room(bytes.len())?;
-        let base = range.start;
-        let start = self.place(base, bytes.len() - needed);
+        // No end of a message goes further than this.
+        let front = range.start.saturating_sub(limit::MESSAGE);
+        let back = bytes.len().min(range.end + limit::MESSAGE);
+        let bytes = bytes.get_mut(front..back).unwrap_or_default();
+        let base = (range.start - front) as u32;
+        let start = self.place(base, (bytes.len() - needed) as u32);
 
         // Runs that move towards the front go first, front run first; then the others, last run first. A run's new place
         // then never covers a run that has yet to move: new places are in the order of the old ones. A text can be
         // written once the run after it is out of its way.
         let mut to = start;
-        let mut from = base + usize::from(self.start);
+        let mut from = base + u32::from(self.start);
         let mut backwards = false;
         for edit in self.edits() {
-            let len = (base + usize::from(edit.from)).saturating_sub(from);
+            let len = (base + u32::from(edit.from)).saturating_sub(from);
             if to < from {
-                copy::shift(bytes, from, len, to);
+                copy::shift(bytes, from as usize, len as usize, to as usize);
             }
             backwards |= to > from;
             let at = to + len;
-            to = at + usize::from(edit.len);
-            from = base + usize::from(edit.to);
+            to = at + u32::from(edit.len);
+            from = base + u32::from(edit.to);
             if to <= from {
-                copy::put(bytes, at, self.text_of(edit));
+                copy::put(bytes, at as usize, self.text_of(edit));
             }
         }
-        let len = (base + usize::from(self.end)).saturating_sub(from);
+        let len = (base + u32::from(self.end)).saturating_sub(from);
         if to < from {
-            copy::shift(bytes, from, len, to);
+            copy::shift(bytes, from as usize, len as usize, to as usize);
         }
         if backwards || to > from {
             self.apply_backwards(bytes, base, start);
         }
+        let start = front + start as usize;
         *range = start..start + needed;
         Ok(())
     }
 
     /// The second half of [`apply`](Self::apply): the runs that move towards the end, and the texts before them.
     #[inline(never)]
-    fn apply_backwards(&self, bytes: &mut [u8], base: usize, start: usize) {
-        let mut to = start + self.edited_len();
-        let mut end = base + usize::from(self.end);
+    fn apply_backwards(&self, bytes: &mut [u8], base: u32, start: u32) {
+        let mut to = start + self.edited;
+        let mut end = base + u32::from(self.end);
         for edit in self.edits().iter().rev() {
-            let from = base + usize::from(edit.to);
+            let from = base + u32::from(edit.to);
             let len = end.saturating_sub(from);
             to = to.saturating_sub(len);
-            let at = to.saturating_sub(usize::from(edit.len));
+            let at = to.saturating_sub(u32::from(edit.len));
             if to > from {
-                copy::shift(bytes, from, len, to);
-                copy::put(bytes, at, self.text_of(edit));
+                copy::shift(bytes, from as usize, len as usize, to as usize);
+                copy::put(bytes, at as usize, self.text_of(edit));
             }
             to = at;
-            end = base + usize::from(edit.from);
+            end = base + u32::from(edit.from);
         }
-        let from = base + usize::from(self.start);
+        let from = base + u32::from(self.start);
         if start > from {
-            copy::shift(bytes, from, end.saturating_sub(from), start);
+            copy::shift(bytes, from as usize, end.saturating_sub(from) as usize, start as usize);
         }
     }
 
@@ -402,11 +414,11 @@ impl EditPlan {
     /// Where the edited message begins: such that the longest run stays. When no run is long enough to matter, such that
     /// all move towards the front, which takes one pass. `last` is the last place it can begin.
     #[inline(always)]
-    fn place(&self, base: usize, last: usize) -> usize {
+    fn place(&self, base: u32, last: u32) -> u32 {
         /// To move so many octets costs no more than the second pass.
         const SHORT: u16 = 256;
         // Where the message would begin if the run at `from` stayed: its growth so far is taken from the front.
-        let mut stays = (base + usize::from(self.start)) as i32;
+        let mut stays = (base + u32::from(self.start)) as i32;
         let mut from = self.start;
         let mut foremost = stays;
         let mut longest = (0, stays);
@@ -423,7 +435,7 @@ impl EditPlan {
         }
         consider(stays, self.end.saturating_sub(from));
         let preferred = if longest.0 <= SHORT && foremost >= 0 { foremost } else { longest.1 };
-        match usize::try_from(preferred) {
+        match u32::try_from(preferred) {
             Ok(start) if start <= last => start,
             _ => self.place_in_little_room(base, last),
         }
@@ -432,23 +444,23 @@ impl EditPlan {
     /// As [`place`](Self::place) when there is no room for that: the longest run stays for which it is possible; when
     /// none can stay, as near as it goes to where the longest would.
     #[inline(never)]
-    fn place_in_little_room(&self, base: usize, last: usize) -> usize {
-        let mut best: (bool, usize, usize) = (false, 0, 0);
-        let mut stays = (base + usize::from(self.start)) as isize;
+    fn place_in_little_room(&self, base: u32, last: u32) -> u32 {
+        let mut best = (false, 0, 0);
+        let mut stays = (base + u32::from(self.start)) as i32;
         let mut from = self.start;
-        let mut consider = |stays: isize, len: usize| {
-            let clamped = stays.clamp(0, last as isize);
-            let candidate = (clamped == stays, len, clamped as usize);
+        let mut consider = |stays: i32, len: u16| {
+            let clamped = stays.clamp(0, last as i32);
+            let candidate = (clamped == stays, len, clamped as u32);
             if (candidate.0, candidate.1) >= (best.0, best.1) {
                 best = candidate;
             }
         };
         for edit in self.edits() {
-            consider(stays, usize::from(edit.from.saturating_sub(from)));
-            stays -= edit.len as isize - (edit.to - edit.from) as isize;
+            consider(stays, edit.from.saturating_sub(from));
+            stays += i32::from(edit.to) - i32::from(edit.from) - i32::from(edit.len);
             from = edit.to;
         }
-        consider(stays, usize::from(self.end.saturating_sub(from)));
+        consider(stays, self.end.saturating_sub(from));
         best.2
     }
 }

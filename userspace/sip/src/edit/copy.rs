@@ -1,38 +1,70 @@
 //! Copies of a few octets, which is what edits are made of.
 //!
 //! Up to 64 octets are two blocks of a fixed size that may overlap in the middle: some loads and stores, where a call of
-//! `memmove` costs more than it copies. All is loaded before anything is stored, so places may overlap too.
+//! `memmove` costs more than it copies. All is loaded before anything is stored, so the places may overlap too. Blocks are
+//! integers because those stay in registers: arrays went through memory, and were waited for there.
 
-/// What [`put_block`] may write after the end of a text.
+/// What [`put_block`] may change after the end of a text.
 pub(super) const SLACK: usize = 32;
 
-macro_rules! by_blocks {
-    ($from:expr, $len:expr, $to:expr, [$($size:literal),*]) => {
-        $(if $len >= $size
-            && let (Some(front), Some(back)) = ($from.first_chunk::<$size>(), $from.last_chunk::<$size>())
-        {
-            let (front, back) = (*front, *back);
-            if let Some(place) = $to.first_chunk_mut::<$size>() {
-                *place = front;
-            }
-            if let Some(place) = $to.last_chunk_mut::<$size>() {
-                *place = back;
-            }
-        } else)* {}
-    };
+/// `bytes[at..at + len]`.
+#[inline(always)]
+fn run(bytes: &[u8], at: usize, len: usize) -> Option<&[u8]> {
+    bytes.get(at..)?.get(..len)
+}
+
+#[inline(always)]
+fn place(bytes: &mut [u8], at: usize, len: usize) -> Option<&mut [u8]> {
+    bytes.get_mut(at..)?.get_mut(..len)
+}
+
+/// Loads front and back of `$run`, which is evaluated first, and stores them in `$place`.
+macro_rules! blocks {
+    ($int:ty, $run:expr, $place:expr) => {{
+        let run = $run;
+        let (front, back) = (run.first_chunk()?, run.last_chunk()?);
+        let (front, back) = (<$int>::from_ne_bytes(*front), <$int>::from_ne_bytes(*back));
+        let place: &mut [u8] = $place;
+        *place.first_chunk_mut()? = front.to_ne_bytes();
+        *place.last_chunk_mut()? = back.to_ne_bytes();
+    }};
+}
+
+/// As [`blocks`], of 32 octets each.
+macro_rules! double_blocks {
+    ($run:expr, $place:expr) => {{
+        let run = $run;
+        let (front, back) = (run.first_chunk::<32>()?, run.last_chunk::<32>()?);
+        let a = u128::from_ne_bytes(*front.first_chunk()?);
+        let b = u128::from_ne_bytes(*front.last_chunk()?);
+        let c = u128::from_ne_bytes(*back.first_chunk()?);
+        let d = u128::from_ne_bytes(*back.last_chunk()?);
+        let place: &mut [u8] = $place;
+        let front = place.first_chunk_mut::<32>()?;
+        *front.first_chunk_mut()? = a.to_ne_bytes();
+        *front.last_chunk_mut()? = b.to_ne_bytes();
+        let back = place.last_chunk_mut::<32>()?;
+        *back.first_chunk_mut()? = c.to_ne_bytes();
+        *back.last_chunk_mut()? = d.to_ne_bytes();
+    }};
 }
 
 /// Puts `text` at `at`; returns where it ends, or `None`, and nothing changed, where it has no room.
 #[inline(always)]
 pub(super) fn put(bytes: &mut [u8], at: usize, text: &[u8]) -> Option<usize> {
-    let end = at.checked_add(text.len())?;
-    let place = bytes.get_mut(at..end)?;
-    if text.len() > 64 {
-        place.copy_from_slice(text);
-    } else {
-        by_blocks!(text, text.len(), place, [32, 16, 8, 4, 2, 1]);
+    let len = text.len();
+    let place = place(bytes, at, len)?;
+    match len {
+        65.. => place.copy_from_slice(text),
+        32.. => double_blocks!(text, place),
+        16.. => blocks!(u128, text, place),
+        8.. => blocks!(u64, text, place),
+        4.. => blocks!(u32, text, place),
+        2.. => blocks!(u16, text, place),
+        1 => *place.first_mut()? = *text.first()?,
+        0 => {}
     }
-    Some(end)
+    Some(at + len)
 }
 
 /// Puts the first `len` octets of `block` at `at`, and may change [`SLACK`] octets after them; returns where they end.
@@ -48,53 +80,22 @@ pub(super) fn put_block<const N: usize>(
     Some(at + len.min(N))
 }
 
-/// Moves `len` octets; both places are in `bytes`, or nothing happens.
+/// Moves `len` octets; both places are in `bytes`, or nothing happens and it is `None`.
 #[inline(always)]
-pub(super) fn shift(bytes: &mut [u8], from: usize, len: usize, to: usize) {
-    if len > 64 {
-        if from.max(to) + len <= bytes.len() {
-            bytes.copy_within(from..from + len, to);
-        }
-        return;
-    }
-    // The blocks are read through one borrow and written through another.
-    macro_rules! by {
-        ($size:literal) => {
-            let Some(run) = bytes.get(from..from + len) else { return };
-            let (Some(front), Some(back)) = (run.first_chunk::<$size>(), run.last_chunk::<$size>()) else {
-                return;
-            };
-            let (front, back) = (*front, *back);
-            let Some(place) = bytes.get_mut(to..to + len) else { return };
-            if let Some(place) = place.first_chunk_mut::<$size>() {
-                *place = front;
-            }
-            if let Some(place) = place.last_chunk_mut::<$size>() {
-                *place = back;
-            }
-        };
-    }
+pub(super) fn shift(bytes: &mut [u8], from: usize, len: usize, to: usize) -> Option<()> {
+    run(bytes, from, len)?;
+    run(bytes, to, len)?;
     match len {
-        32.. => {
-            by!(32);
-        }
-        16.. => {
-            by!(16);
-        }
-        8.. => {
-            by!(8);
-        }
-        4.. => {
-            by!(4);
-        }
-        2.. => {
-            by!(2);
-        }
-        1 => {
-            by!(1);
-        }
+        65.. => bytes.copy_within(from..from + len, to),
+        32.. => double_blocks!(run(bytes, from, len)?, place(bytes, to, len)?),
+        16.. => blocks!(u128, run(bytes, from, len)?, place(bytes, to, len)?),
+        8.. => blocks!(u64, run(bytes, from, len)?, place(bytes, to, len)?),
+        4.. => blocks!(u32, run(bytes, from, len)?, place(bytes, to, len)?),
+        2.. => blocks!(u16, run(bytes, from, len)?, place(bytes, to, len)?),
+        1 => *bytes.get_mut(to)? = *bytes.get(from)?,
         0 => {}
     }
+    Some(())
 }
 
 #[cfg(test)]

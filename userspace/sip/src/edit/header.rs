@@ -200,12 +200,22 @@ impl EditPlan {
     /// [`EditError::Exhausted`] at 0; not a number; there twice.
     #[inline]
     pub fn decrement_max_forwards(&mut self, message: &Message<'_>) -> Result<(), EditError> {
-        let (Some(hops), Some(entry)) = (message.max_forwards()?, message.entry(HeaderName::MaxForwards))
-        else {
-            let top = message.first_line_end();
-            return self.insert(top, MAX_FORWARDS);
+        match message.max_forwards()? {
+            Some(hops) => self.set_max_forwards(message, hops.checked_sub(1).ok_or(EditError::Exhausted)?),
+            None => self.insert(message.first_line_end(), MAX_FORWARDS),
+        }
+    }
+
+    /// Sets Max-Forwards, or adds it.
+    ///
+    /// # Errors
+    /// See [`replace`](Self::replace).
+    #[inline]
+    pub fn set_max_forwards(&mut self, message: &Message<'_>, hops: u32) -> Result<(), EditError> {
+        let hops = Digits::new(hops);
+        let Some(entry) = message.entry(HeaderName::MaxForwards) else {
+            return self.prepend_header(message, HeaderName::MaxForwards, &[hops.as_bytes()]);
         };
-        let hops = Digits::new(hops.checked_sub(1).ok_or(EditError::Exhausted)?);
         let (block, len) = hops.block();
         let at = self.put_block(usize::from(self.used), block, len)?;
         self.add(usize::from(entry.value)..usize::from(entry.value_end), at)
