@@ -102,8 +102,9 @@ pub struct EditPlan {
     /// Sorted by `from`, then `to`, then time.
     edits: [Edit; limit::EDITS],
     text: [u8; limit::EDIT_TEXT + copy::SLACK],
-    count: u16,
-    used: u16,
+    // Wider than needed: what is stored as a half word and loaded with its neighbour is waited for.
+    count: u32,
+    used: u32,
     /// Length of the datagram that the plan is for.
     datagram: u16,
     /// The message in the datagram: what lies outside (RFC 3261 sections 7.5 and 18.3) is dropped.
@@ -172,7 +173,7 @@ impl EditPlan {
     /// As [`replace`](Self::replace).
     #[inline]
     pub fn replace_with(&mut self, range: Range<usize>, parts: &[&[u8]]) -> Result<(), EditError> {
-        let mut at = usize::from(self.used);
+        let mut at = self.used as usize;
         for part in parts {
             at = self.put(at, part)?;
         }
@@ -201,14 +202,14 @@ impl EditPlan {
     #[inline(always)]
     fn add(&mut self, range: Range<usize>, used: usize) -> Result<(), EditError> {
         let (start, end) = (range.start, range.end);
-        let text = self.used;
+        let text = self.used as u16;
         let len = (used as u16).wrapping_sub(text);
         // Edits mostly come in order.
         if start >= self.last as usize
             && end >= start
             && end <= usize::from(self.end)
             && used <= limit::EDIT_TEXT
-            && let Some(place) = self.edits.get_mut(usize::from(self.count))
+            && let Some(place) = self.edits.get_mut(self.count as usize)
         {
             *place = Edit { from: start as u16, to: end as u16, text, len };
             self.last = end as u32;
@@ -216,7 +217,7 @@ impl EditPlan {
             self.insert_before(range, used)?;
         }
         self.count += 1;
-        self.used = used as u16;
+        self.used = used as u32;
         self.edited = self.edited + u32::from(len) - (end - start) as u32;
         Ok(())
     }
@@ -233,9 +234,9 @@ impl EditPlan {
         if used > limit::EDIT_TEXT {
             return Err(EditError::TextFull);
         }
-        let (from, to, text) = (range.start as u16, range.end as u16, self.used);
+        let (from, to, text) = (range.start as u16, range.end as u16, self.used as u16);
         let edit = Edit { from, to, text, len: used as u16 - text };
-        let count = usize::from(self.count);
+        let count = self.count as usize;
         let edits = self.edits.get_mut(..=count).ok_or(EditError::TooMany)?;
         let mut place = if self.last == CLOSED { count.saturating_sub(1) } else { count };
         while place > 0 && (edits[place - 1].from, edits[place - 1].to) > (from, to) {
@@ -268,7 +269,7 @@ impl EditPlan {
     /// How many edits there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        usize::from(self.count)
+        self.count as usize
     }
 
     /// Is there no edit?
@@ -396,7 +397,7 @@ impl EditPlan {
     }
 
     fn edits(&self) -> &[Edit] {
-        self.edits.get(..usize::from(self.count)).unwrap_or_default()
+        self.edits.get(..self.count as usize).unwrap_or_default()
     }
 
     #[inline]

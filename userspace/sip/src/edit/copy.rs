@@ -1,8 +1,9 @@
 //! Copies of a few octets, which is what edits are made of.
 //!
-//! Up to 64 octets are two blocks of a fixed size that may overlap in the middle: some loads and stores, where a call of
-//! `memmove` costs more than it copies. All is loaded before anything is stored, so the places may overlap too. Blocks are
-//! integers because those stay in registers: arrays went through memory, and were waited for there.
+//! Up to 64 octets are two blocks of a fixed size that may overlap in the middle (a text of up to 128, twice that): some
+//! loads and stores, where a call of `memmove` costs more than it copies. A run that moves is loaded whole before
+//! anything is stored, so its places may overlap too. Blocks are integers because those stay in registers: arrays went
+//! through memory, and were waited for there.
 
 /// What [`put_block`] may change after the end of a text.
 pub(super) const SLACK: usize = 32;
@@ -55,7 +56,14 @@ pub(super) fn put(bytes: &mut [u8], at: usize, text: &[u8]) -> Option<usize> {
     let len = text.len();
     let place = place(bytes, at, len)?;
     match len {
-        65.. => place.copy_from_slice(text),
+        129.. => place.copy_from_slice(text),
+        65.. => {
+            let (front, back) = (text.first_chunk::<64>()?, text.last_chunk::<64>()?);
+            let room = place.first_chunk_mut::<64>()?;
+            double_blocks!(front, room);
+            let room = place.last_chunk_mut::<64>()?;
+            double_blocks!(back, room);
+        }
         32.. => double_blocks!(text, place),
         16.. => blocks!(u128, text, place),
         8.. => blocks!(u64, text, place),
@@ -104,8 +112,8 @@ mod tests {
 
     #[test]
     fn any_length_anywhere() {
-        let original: Vec<u8> = (0..200).collect();
-        for len in 0..=100 {
+        let original: Vec<u8> = (0..=250).collect();
+        for len in 0..=150 {
             for (from, to) in [(50, 50), (50, 49), (49, 50), (0, 90), (90, 0), (20, 60), (60, 20), (100, 93)]
             {
                 let mut expected = original.clone();

@@ -156,15 +156,15 @@ impl EditPlan {
         rport: Option<u16>,
     ) -> Result<(), EditError> {
         if let (Some(port), Some(range)) = (rport, via.rport_range()) {
-            let at = self.put_rport(usize::from(self.used), port)?;
+            let at = self.put_rport(self.used as usize, port)?;
             self.add(range, at)?;
         }
         if let Some(address) = received {
             let (range, at) = match via.received_range() {
-                Some(range) => (range, usize::from(self.used)),
+                Some(range) => (range, self.used as usize),
                 None => {
                     let end = via.range().end;
-                    (end..end, self.put(usize::from(self.used), b";received=")?)
+                    (end..end, self.put(self.used as usize, b";received=")?)
                 }
             };
             let at = self.put_received(at, address)?;
@@ -217,14 +217,14 @@ impl EditPlan {
             return self.prepend_header(message, HeaderName::MaxForwards, &[hops.as_bytes()]);
         };
         let (block, len) = hops.block();
-        let at = self.put_block(usize::from(self.used), block, len)?;
+        let at = self.put_block(self.used as usize, block, len)?;
         self.add(usize::from(entry.value)..usize::from(entry.value_end), at)
     }
 
     #[inline(always)]
     fn header_line(&mut self, at: usize, name: HeaderName, parts: &[&[u8]]) -> Result<(), EditError> {
         let (head, len) = &HEADS[name as usize % HEADS.len()];
-        let mut used = self.put_block(usize::from(self.used), head, usize::from(*len))?;
+        let mut used = self.put_block(self.used as usize, head, usize::from(*len))?;
         for part in parts {
             used = self.put(used, part)?;
         }

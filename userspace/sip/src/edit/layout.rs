@@ -35,7 +35,7 @@ impl<'p> Layout<'p> {
     /// What lies in `range` comes next.
     #[inline(always)]
     pub(super) fn keep(&mut self, range: Range<usize>) -> Result<(), EditError> {
-        if range.start > self.kept || self.used > usize::from(self.plan.used) {
+        if range.start > self.kept || self.used > self.plan.used as usize {
             self.plan.add(self.kept..range.start, self.used)?;
         }
         self.kept = range.end;
