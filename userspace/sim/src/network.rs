@@ -110,6 +110,11 @@ impl Network {
         Passage::Arrives(first, second)
     }
 
+    #[cfg(test)]
+    pub(crate) fn without_partitions(&mut self) {
+        self.partitions.clear();
+    }
+
     fn delay(&mut self) -> Duration {
         let jitter = Duration::from_micros(self.dice.below(self.weather.jitter.as_micros() as u64 + 1));
         let late = if self.dice.chance(self.weather.reordering) {

@@ -10,6 +10,8 @@ use crate::dice::Dice;
 use crate::network::{Network, Partition, Weather};
 use crate::node::Node;
 use crate::phone::Phone;
+#[cfg(test)]
+use crate::phone::script::Answer;
 use crate::phone::script::{Binding, CallPlan, Deed, Style, temper};
 use crate::promise;
 use crate::stranger::{HARMS, Stranger};
@@ -310,5 +312,38 @@ impl Draft {
         let witness =
             Witness::new(format!("n{n}"), address, domain(n), self.guarded, passwords.clone(), peers);
         (node, witness)
+    }
+}
+
+#[cfg(test)]
+impl Plan {
+    /// Two phones on a bad line and no node between them: whatever the phones complain about here is their own error.
+    pub(crate) fn without_nodes(seed: u64) -> Self {
+        let dice = Dice::new(seed, 0);
+        let mut draft = Draft { dice, seed, guarded: false, phones: vec![], users: vec![], nodes: 1 };
+        draft.users = vec![(0, "u0".to_owned()), (0, "u1".to_owned())];
+        draft.phone(0, "u0", 0);
+        draft.phone(0, "u1", 0);
+        draft.deeds();
+        let addresses = [draft.phones[0].address, draft.phones[1].address];
+        for (n, phone) in draft.phones.iter_mut().enumerate() {
+            phone.proxy = addresses[1 - n];
+            phone.binding = None;
+            // Nobody is between them to give up for the one that is silent.
+            phone.temper.retain(|(_, answer)| !matches!(answer, Answer::Mute | Answer::DieRinging));
+            if phone.temper.is_empty() {
+                phone.temper.push((1, Answer::Ring));
+            }
+        }
+        let mut network = draft.network(None);
+        network.without_partitions();
+        Self {
+            nodes: vec![],
+            phones: draft.phones,
+            strangers: vec![],
+            network,
+            clocks: vec![],
+            notes: vec![],
+        }
     }
 }

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use strowger_engine::Time;
 
-use super::client::{Purpose, Recipe, State};
+use super::client::{Client, Purpose, Recipe, State};
 use super::dialog::SDP;
 use super::script::CallPlan;
 use super::{Alarm, Phone};
@@ -82,6 +82,11 @@ impl Phone {
         call.wants_cancel = true;
         if !call.provisional && !call.plan.hasty {
             // It is sent with the first provisional response.
+            return;
+        }
+        // One at a time: a second one would be the same transaction.
+        let busy = |c: &Client| c.purpose == Purpose::Cancel(index) && c.outcome.is_none() && !c.timed_out;
+        if self.clients.iter().any(busy) {
             return;
         }
         call.cancels += 1;
