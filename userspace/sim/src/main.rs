@@ -1,6 +1,7 @@
 //! `strowger-sim`: runs many seeds, or shows one. `cargo xtask sim` builds it in release mode and runs it.
 #![forbid(unsafe_code)]
 
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -60,12 +61,12 @@ fn options(args: &Args, keep: bool) -> Options {
 fn one(seed: u64, args: &Args) -> ExitCode {
     let report = run(seed, &options(args, args.trace || args.json));
     if args.trace {
-        print!("{}", ladder::draw(&report, &ladder::Filter { call: args.call.clone() }));
+        print(&ladder::draw(&report, &ladder::Filter { call: args.call.clone() }));
     } else if args.json {
         json(&report);
     }
     for fault in &report.faults {
-        println!("{:>12.6}  FAULT {}", fault.at.as_secs_f64(), fault.what);
+        print(&format!("{:>12.6}  FAULT {}\n", fault.at.as_secs_f64(), fault.what));
     }
     let verdict = if report.faults.is_empty() { "no fault" } else { "FAULTS" };
     eprintln!(
@@ -75,6 +76,11 @@ fn one(seed: u64, args: &Args) -> ExitCode {
         report.trace.hash()
     );
     if report.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Whoever reads may have seen enough: a pipe that is closed is no error.
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 fn json(report: &Report) {
@@ -107,7 +113,7 @@ fn json(report: &Report) {
                 "note": text,
             }),
         };
-        println!("{value}");
+        print(&format!("{value}\n"));
     }
 }
 

@@ -131,6 +131,11 @@ impl Network {
         self.severed_calls.insert(call);
     }
 
+    /// Whether a host lost anything so.
+    pub(crate) fn severed_host(&self, host: IpAddr) -> bool {
+        self.severed.iter().any(|(_, h)| *h == host)
+    }
+
     /// Whether that happened to a call at this host.
     pub(crate) fn severed_at(&self, call: u64, host: IpAddr) -> bool {
         self.severed.contains(&(call, host))

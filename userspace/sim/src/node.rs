@@ -2,9 +2,10 @@
 //! engine promises to its caller.
 
 use core::net::SocketAddr;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use strowger_engine::{Config, Engine, Flow, Location, Occupancy, Time, Verdict};
+use strowger_engine::{Config, Credentials, Engine, Flow, Location, Occupancy, Time, Users, Verdict};
 use strowger_sip::Buffer;
 
 /// Free octets before a message, as the node's frames have them.
@@ -16,6 +17,15 @@ const BUFFER: usize = HEADROOM + 65_535 + 4096;
 const AVALANCHE: usize = 400;
 /// Calls of `on_timeout` in a row before we call it a livelock.
 const ROUNDS: usize = 2000;
+
+/// The users of a node: name to credentials.
+pub(crate) struct Directory(pub(crate) HashMap<String, Credentials>);
+
+impl Users for Directory {
+    fn find(&self, user: &[u8], _domain: &str) -> Option<Credentials> {
+        self.0.get(core::str::from_utf8(user).ok()?).copied()
+    }
+}
 
 /// A message that a node sends.
 pub(crate) struct Sent {
@@ -35,10 +45,17 @@ pub(crate) struct Node {
 impl Node {
     /// # Panics
     /// The plan made a configuration that the engine refuses.
-    pub(crate) fn new(name: String, address: SocketAddr, config: Config, now: Time) -> Self {
+    pub(crate) fn new(
+        name: String,
+        address: SocketAddr,
+        config: Config,
+        users: Directory,
+        now: Time,
+    ) -> Self {
         let location = Arc::new(Location::new(&config).expect("the plan's configuration"));
         let mut engine =
             Engine::new(Arc::new(config), Arc::clone(&location)).expect("the plan's configuration");
+        engine.set_users(Arc::new(users));
         engine.set_wall_clock(now, 1_700_000_000);
         Self { name, address, location, engine, memory: vec![0xa5; BUFFER], faults: vec![] }
     }

@@ -4,15 +4,15 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::{HashMap, HashSet};
 
-use strowger_engine::{Config, Registrar, Time};
+use strowger_engine::{Algorithm, Auth, Config, IpPrefix, Registrar, State, Time};
 
 use crate::dice::Dice;
 use crate::network::{Network, Partition, Weather};
-use crate::node::Node;
-use crate::phone::Phone;
+use crate::node::{Directory, Node};
 #[cfg(test)]
 use crate::phone::script::Answer;
 use crate::phone::script::{Binding, CallPlan, Deed, Style, temper};
+use crate::phone::{Phone, credentials_of};
 use crate::promise;
 use crate::stranger::{HARMS, Stranger};
 use crate::witness::Witness;
@@ -48,6 +48,7 @@ struct Draft {
     dice: Dice,
     seed: u64,
     guarded: bool,
+    named: bool,
     phones: Vec<Phone>,
     /// Every user: node, name.
     users: Vec<(usize, String)>,
@@ -58,23 +59,20 @@ fn node_address(n: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, n as u8, 1], 5060))
 }
 
-fn domain(n: usize) -> String {
-    format!("n{n}.test")
-}
-
 impl Plan {
     pub(crate) fn draw(seed: u64, options: &Options) -> Self {
         let mut dice = Dice::new(seed, 0);
         let nodes = dice.weighted(&[(6, 1), (3, 2), (1, 3)]);
         let guarded = promise::DIGEST && dice.chance(600);
-        let mut draft = Draft { dice, seed, guarded, phones: vec![], users: vec![], nodes };
+        let named = nodes == 1 || dice.chance(300);
+        let mut draft = Draft { dice, seed, guarded, named, phones: vec![], users: vec![], nodes };
         draft.people();
         draft.deeds();
         let passwords = draft.passwords();
         let network = draft.network(options.loss);
         let clocks = draft.clocks();
         let strangers = draft.strangers();
-        let nodes = (0..nodes).map(|n| draft.node(n, &passwords[n])).collect();
+        let nodes: Vec<_> = (0..nodes).map(|n| draft.node(n, &passwords[n])).collect();
         let notes = vec![format!(
             "{} nodes{}, {} phones, {} strangers",
             draft.nodes,
@@ -87,6 +85,11 @@ impl Plan {
 }
 
 impl Draft {
+    /// A node's domain: a name, or its address, by which other nodes find it without asking anybody.
+    fn domain(&self, n: usize) -> String {
+        if self.named { format!("n{n}.test") } else { node_address(n).ip().to_string() }
+    }
+
     /// Users with one to four phones each, at different preferences.
     fn people(&mut self) {
         let wanted = self.dice.between(2, PHONES) as usize;
@@ -108,7 +111,7 @@ impl Draft {
                     let n = self.phones.len();
                     self.phone(node, &user, n);
                     if let Some(binding) = self.phones.last_mut().and_then(|phone| phone.binding.as_mut()) {
-                        binding.contact = format!("sip:{target}@{}", node_address(other));
+                        binding.contact = format!("sip:{target}@{}", node_address(other).ip());
                     }
                 }
             }
@@ -130,10 +133,14 @@ impl Draft {
             public.to_string()
         };
         let temper = temper(&mut self.dice);
-        let identity = (user.to_owned(), domain(node), format!("secret of {user}"));
+        let identity = (user.to_owned(), self.domain(node), format!("secret of {user}"));
         let dice = Dice::new(self.seed, 100 + index as u64);
         let mut phone = Phone::new(name, public, sent_by, identity, node_address(node), style, temper, dice);
         phone.guarded = self.guarded;
+        if self.guarded && self.dice.chance(50) {
+            phone.password.push_str(", or something like it");
+            phone.hopeless = true;
+        }
         let q = self.dice.weighted(&[(4, None), (2, Some(900)), (3, Some(500)), (2, Some(200))]);
         phone.binding = Some(Binding {
             contact: format!("sip:{user}@{public}"),
@@ -189,7 +196,7 @@ impl Draft {
         let neighbours: Vec<String> = self
             .users
             .iter()
-            .filter(|(node, _)| domain(*node) == home)
+            .filter(|(node, _)| self.domain(*node) == home)
             .map(|(_, user)| user.clone())
             .collect();
         let user = if self.dice.chance(50) {
@@ -277,13 +284,43 @@ impl Draft {
                 name: format!("stranger{n}"),
                 address: SocketAddr::from(([198, 51, 100, n as u8 + 1], 6666)),
                 harms,
-                victim: (node_address(node), domain(node), user),
+                victim: (node_address(node), self.domain(node), user),
                 guarded: self.guarded,
                 dice: Dice::new(self.seed, 1000 + n as u64),
                 count: 0,
             });
         }
         strangers
+    }
+
+    fn auth(&mut self, n: usize) -> Auth {
+        let all = [Algorithm::Sha512_256, Algorithm::Sha256, Algorithm::Md5];
+        let algorithms = self.dice.weighted(&[(3, &all[1..]), (2, &all[..]), (1, &all[2..])]).to_vec();
+        // A phone that can do nothing of it never gets in.
+        let mask: u8 = algorithms
+            .iter()
+            .map(|algorithm| match algorithm {
+                Algorithm::Md5 => 1,
+                Algorithm::Sha256 => 2,
+                Algorithm::Sha512_256 => 0,
+            })
+            .sum();
+        let realm = self.domain(n);
+        for phone in self.phones.iter_mut().filter(|phone| phone.domain == realm) {
+            phone.hopeless |= phone.style.algorithms & mask == 0;
+        }
+        let mut trusted = Vec::new();
+        if self.dice.chance(700) {
+            let others = (0..self.nodes).filter(|m| *m != n).map(|m| node_address(m).ip());
+            trusted.extend(others.map(IpPrefix::host));
+        }
+        Auth {
+            algorithms,
+            trusted,
+            nonce_lifetime: self.dice.weighted(&[(1, 3), (2, 20), (3, 300)]),
+            nonces: self.dice.weighted(&[(1, 2), (3, 1000)]),
+            ..Auth::default()
+        }
     }
 
     fn node(&mut self, n: usize, passwords: &HashMap<String, String>) -> (Node, Witness) {
@@ -294,8 +331,9 @@ impl Draft {
         }
         let config = Config {
             listen: vec![address],
-            domains: vec![domain(n), address.ip().to_string()],
+            domains: vec![self.domain(n)],
             auth_required: self.guarded,
+            auth: self.auth(n),
             registrar: Registrar {
                 min_expires: self.dice.weighted(&[(1, 5), (2, 20)]),
                 default_expires: 60,
@@ -307,10 +345,28 @@ impl Draft {
             secret,
             ..Config::default()
         };
-        let peers = (0..self.nodes).filter(|m| *m != n).map(node_address).collect();
-        let node = Node::new(format!("n{n}"), address, config, BEGINNING);
-        let witness =
-            Witness::new(format!("n{n}"), address, domain(n), self.guarded, passwords.clone(), peers);
+        let trusts = |peer: &SocketAddr| config.auth.trusted.iter().any(|prefix| prefix.contains(peer.ip()));
+        let peers = (0..self.nodes).filter(|m| *m != n).map(node_address).filter(trusts).collect();
+        let realm = self.domain(n);
+        let mut passwords = passwords.clone();
+        let mut directory = HashMap::new();
+        for (user, password) in &passwords {
+            directory.insert(user.clone(), credentials_of(user, &realm, password, State::Active));
+        }
+        // Somebody may be locked out: the right password does not help him.
+        if self.dice.chance(150)
+            && let Some(user) = self.users.iter().find(|(node, _)| *node == n).map(|(_, user)| user.clone())
+        {
+            let state = if self.dice.chance(500) { State::Inactive } else { State::Suspended };
+            if let Some(entry) = directory.get_mut(&user) {
+                entry.state = state;
+            }
+            passwords.remove(&user);
+            let locked = |phone: &&mut Phone| phone.user == user && phone.domain == realm;
+            self.phones.iter_mut().filter(locked).for_each(|phone| phone.hopeless = true);
+        }
+        let node = Node::new(format!("n{n}"), address, config, Directory(directory), BEGINNING);
+        let witness = Witness::new(format!("n{n}"), address, realm, self.guarded, passwords, peers);
         (node, witness)
     }
 }
@@ -320,7 +376,8 @@ impl Plan {
     /// Two phones on a bad line and no node between them: whatever the phones complain about here is their own error.
     pub(crate) fn without_nodes(seed: u64) -> Self {
         let dice = Dice::new(seed, 0);
-        let mut draft = Draft { dice, seed, guarded: false, phones: vec![], users: vec![], nodes: 1 };
+        let mut draft =
+            Draft { dice, seed, guarded: false, named: true, phones: vec![], users: vec![], nodes: 1 };
         draft.users = vec![(0, "u0".to_owned()), (0, "u1".to_owned())];
         draft.phone(0, "u0", 0);
         draft.phone(0, "u1", 0);

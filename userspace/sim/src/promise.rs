@@ -5,4 +5,4 @@ pub(crate) const STATEFUL: bool = false;
 /// Every contact of a user is tried, by q, and the best response is chosen.
 pub(crate) const FORKS: bool = false;
 /// Credentials are asked for and checked.
-pub(crate) const DIGEST: bool = false;
+pub(crate) const DIGEST: bool = true;

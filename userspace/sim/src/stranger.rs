@@ -139,13 +139,16 @@ impl Stranger {
         draft.finish("")
     }
 
+    /// A datagram of the honest.
     fn pick<'h>(
         &mut self,
         heard: &'h [Heard],
         wanted: impl Fn(&Heard, &Message<'_>) -> bool,
     ) -> Option<&'h Heard> {
-        let fitting: Vec<&Heard> =
-            heard.iter().filter(|h| Message::read(&h.bytes).is_some_and(|m| wanted(h, &m))).collect();
+        let fitting: Vec<&Heard> = heard
+            .iter()
+            .filter(|h| Message::read(&h.bytes).is_some_and(|m| m.get(MARK).is_none() && wanted(h, &m)))
+            .collect();
         if fitting.is_empty() { None } else { Some(fitting[self.dice.index(fitting.len())]) }
     }
 
@@ -154,7 +157,9 @@ impl Stranger {
         // An open registrar binds what a mutated REGISTER asks for, whatever that is: nobody can say what it must be.
         let takes = |m: &Message<'_>| guarded || m.method() != "REGISTER";
         let wanted = |h: &Heard, m: &Message<'_>| {
-            h.to == node && m.code().is_none() && m.get("Authorization").is_none() && takes(m)
+            // Inside a dialog the Route proves who one is to whoever can listen, and nobody promises otherwise.
+            let open = m.tag_of_to().is_none() && m.get("Authorization").is_none();
+            h.to == node && m.code().is_none() && open && m.get("Proxy-Authorization").is_none() && takes(m)
         };
         let Some(found) = self.pick(heard, wanted) else {
             return vec![];

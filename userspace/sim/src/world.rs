@@ -238,11 +238,14 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Arrival { from, to, bytes } => match self.places.get(&to).copied() {
-                Some(Party::Node(n)) => self.at_node(n, from, &bytes),
-                Some(Party::Phone(n)) => self.at_phone(n, from, &bytes),
-                Some(Party::Stranger) | None => {}
-            },
+            Event::Arrival { from, to, bytes } => {
+                match self.places.get(&to).copied() {
+                    Some(Party::Node(n)) => self.at_node(n, from, &bytes),
+                    Some(Party::Phone(n)) => self.at_phone(n, from, &bytes),
+                    Some(Party::Stranger) | None => {}
+                }
+                self.overhear(from, to, bytes);
+            }
             Event::Phone(n, alarm) => {
                 if !self.phones[n].dead {
                     self.phones[n].wake(self.now, alarm);
@@ -272,6 +275,17 @@ impl World {
                 self.node_done(n, vec![]);
             }
         }
+    }
+
+    /// Strangers hear what has arrived: they are not faster than the honest.
+    fn overhear(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
+        if self.strangers.is_empty() {
+            return;
+        }
+        if self.heard.len() == HEARD {
+            self.heard.pop_front();
+        }
+        self.heard.push_back(Heard { from, to, bytes });
     }
 
     fn at_node(&mut self, n: usize, from: SocketAddr, bytes: &[u8]) {
@@ -348,12 +362,6 @@ impl World {
 
     fn send(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
         let (likeness, call) = likeness(from, to, &bytes);
-        if !self.strangers.is_empty() {
-            if self.heard.len() == HEARD {
-                self.heard.pop_front();
-            }
-            self.heard.push_back(Heard { from, to, bytes: bytes.clone() });
-        }
         if !self.places.contains_key(&to) {
             self.network.sever(call, to.ip());
             return self.trace.datagram(self.now, from, to, Fate::Nowhere, &bytes);

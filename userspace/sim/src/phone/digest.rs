@@ -2,6 +2,7 @@
 
 use md5::Md5;
 use sha2::{Digest as _, Sha256};
+use strowger_engine::{Credentials, State};
 
 use super::Phone;
 use crate::text::{Message, split};
@@ -130,6 +131,17 @@ fn field<'a>(fields: &'a str, name: &str) -> Option<&'a str> {
         let (n, v) = f.split_once('=')?;
         n.trim().eq_ignore_ascii_case(name).then(|| v.trim().trim_matches('"'))
     })
+}
+
+/// What a node's users file says of a user: HA1s.
+pub(crate) fn credentials_of(user: &str, realm: &str, password: &str, state: State) -> Credentials {
+    let a1 = format!("{user}:{realm}:{password}");
+    Credentials {
+        md5: Some(Md5::digest(&a1).into()),
+        sha256: Some(Sha256::digest(&a1).into()),
+        sha512_256: None,
+        state,
+    }
 }
 
 /// Credentials that prove who sent a request.

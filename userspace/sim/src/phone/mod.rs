@@ -24,7 +24,7 @@ use crate::dice::Dice;
 use crate::network::Network;
 use crate::text::Message;
 use crate::world::call_hash;
-pub(crate) use digest::{Known, Proof, verify};
+pub(crate) use digest::{Known, Proof, credentials_of, verify};
 use script::{Binding, Deed, Style, Temper};
 
 /// RFC 3261 table 4.
@@ -89,6 +89,8 @@ pub(crate) struct Phone {
     pub(crate) deeds: Vec<(Duration, Deed)>,
     /// A user to send callers to.
     pub(crate) elsewhere: String,
+    /// It cannot be let in: its password is wrong, its user is suspended, or it has no algorithm in common with the node.
+    pub(crate) hopeless: bool,
     /// The nodes let nobody in without credentials.
     pub(crate) guarded: bool,
     pub(crate) dead: bool,
@@ -130,6 +132,7 @@ impl Phone {
             binding: None,
             deeds: Vec::new(),
             elsewhere: String::new(),
+            hopeless: false,
             guarded: false,
             dead: false,
             out: Outbox::default(),
@@ -247,7 +250,10 @@ impl Phone {
 
     /// A request of somebody who is not let in: a node that wants credentials must not have passed it on.
     fn stranger(&mut self, now: Time, source: SocketAddr, message: &Message<'_>, bytes: &[u8]) {
-        if self.guarded {
+        // CANCEL is never challenged (section 22.1), and may be passed on by a proxy that does not know what it is about
+        // (16.10). It must not cancel anything.
+        let harmless = message.method() == "CANCEL" && self.invite_of(message).is_none();
+        if (self.guarded || message.method() == "CANCEL") && !harmless {
             self.fault(format!("{} got a stranger's {}", self.name, message.start));
         }
         if message.method() == "ACK" {
@@ -325,6 +331,14 @@ impl Phone {
                     client.recipe.call_id,
                     if client.timed_out { "timed out" } else { "still waiting" },
                 ));
+            }
+        }
+        if let Some(what) = self.registration_verdict() {
+            let excused = self.hopeless
+                || self.registration_calls().any(|call| network.severed(call_hash(call)))
+                || network.severed_host(host);
+            if !excused {
+                wrong.push(format!("{}: {what}", self.name));
             }
         }
         for server in self.servers.iter().filter(|s| s.invite()) {

@@ -15,6 +15,8 @@ pub(crate) struct Registration {
     began: Option<Time>,
     /// Removed, and not to be refreshed.
     over: bool,
+    /// Was granted once.
+    granted: bool,
     /// What is to be sent when the one under way is answered.
     waiting: Vec<Vec<(&'static str, String)>>,
 }
@@ -85,6 +87,16 @@ impl Phone {
         self.register(now, vec![]);
     }
 
+    /// What is wrong when the world has ended.
+    pub(super) fn registration_verdict(&self) -> Option<&'static str> {
+        let meant_to = self.binding.is_some() && self.registration.began.is_some();
+        (meant_to && !self.registration.granted).then_some("could never register")
+    }
+
+    pub(super) fn registration_calls(&self) -> impl Iterator<Item = &str> {
+        core::iter::once(self.registration.call_id.as_str())
+    }
+
     pub(super) fn registered(&mut self, now: Time, recipe: &Recipe, message: &Message<'_>) {
         let Some(binding) = &self.binding else { return };
         let asked = recipe.extra.iter().find(|(name, _)| *name == "Contact");
@@ -104,6 +116,7 @@ impl Phone {
                 self.fault(text);
             }
             (Some(_), false, Some(granted)) => {
+                self.registration.granted = true;
                 let early = self.dice.between(50, 90);
                 let after = Duration::from_millis(u64::from(granted) * 10 * early);
                 self.alarm(now, after, Alarm::Refresh);

@@ -85,7 +85,7 @@ pub(crate) struct Witness {
     requests: HashMap<Key, Request>,
     /// Our branches, to the request they belong to.
     branches: HashMap<String, Key>,
-    accounts: HashMap<SocketAddr, Account>,
+    accounts: HashMap<IpAddr, Account>,
     /// Hosts that sent what cannot be read, or what a stranger marked: what they are answered is not matched with it.
     odd: HashSet<IpAddr>,
     /// Credentials that opened something, to the transaction that had them.
@@ -126,7 +126,7 @@ impl Witness {
 
     /// A datagram goes into the node.
     pub(crate) fn sees_in(&mut self, now: Time, from: SocketAddr, bytes: &[u8]) {
-        self.accounts.entry(from).or_default().received += bytes.len();
+        self.accounts.entry(from.ip()).or_default().received += bytes.len();
         let message = Message::read(bytes);
         if message.as_ref().is_none_or(|message| message.get(MARK).is_some()) {
             self.odd.insert(from.ip());
@@ -258,18 +258,22 @@ impl Witness {
                 wrong.extend(self.book.granted(now, &asked, message, again && promise::STATEFUL));
             }
         }
-        let proven = request.proof.is_some() && code != 401 && code != 407;
+        // A challenge that came from further on is one that the node's own let through.
+        let challenged = (code == 401 || code == 407) && request.forks.is_empty();
+        let proven = request.proof.is_some() && !challenged;
         let (proof, inside) = (request.proof.clone(), request.inside);
         // The first Via is where it came from: what a source was sent counts against what it had sent.
-        let account = self.accounts.entry(to).or_default();
+        let account = self.accounts.entry(to.ip()).or_default();
         account.trusted |= proven;
-        account.sent += bytes.len();
+        // What comes back from somebody inside is as long as he likes.
+        if !inside && (promise::STATEFUL || key.method != "CANCEL") {
+            account.sent += bytes.len();
+        }
         if self.guarded
             && promise::DIGEST
             && !account.trusted
             && account.sent > account.received
             && !self.peers.contains(&to)
-            && !inside
         {
             let (sent, received) = (account.sent, account.received);
             wrong.push(format!(
