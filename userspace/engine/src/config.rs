@@ -6,6 +6,8 @@
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
+use strowger_sip::Uri;
+
 use crate::digest::Algorithm;
 use crate::gateway::{self, Gateway};
 use crate::routing::{IpPrefix, RouteRule, Routing};
@@ -38,6 +40,8 @@ pub mod limit {
     /// Seconds in the Retry-After of a 503 when a table is full. Bindings run out all the time; longer would
     /// leave room unused, shorter would bring the same phones back at once.
     pub const RETRY_AFTER: u32 = 60;
+    /// Values of Service-Route: each is in every 200 to REGISTER.
+    pub const SERVICE_ROUTES: usize = 4;
     /// Octets of a digest realm; three challenges carry it.
     pub const REALM: usize = 255;
     /// Seconds a nonce may be good for: a day.
@@ -75,11 +79,31 @@ pub struct Registrar {
     pub max_expires: u32,
     /// Contacts one user may have at once, 1 to [`limit::CONTACTS`].
     pub max_contacts: usize,
+    /// Reach phones behind a NAT at the address that their REGISTER came from.
+    pub nat: bool,
+    /// Bind contacts to flows (RFC 5626); `false` ignores `reg-id`.
+    pub outbound: bool,
+    /// Seconds for Flow-Timer: how often a phone should prove its flow alive (RFC 5626 section 4.4); 0 for none.
+    pub flow_timer: u32,
+    /// Give GRUUs to phones that know them (RFC 5627).
+    pub gruu: bool,
+    /// URIs that users are told to call by (RFC 3608), first hop first; usually none, or this node's.
+    pub service_route: Vec<String>,
 }
 
 impl Default for Registrar {
     fn default() -> Self {
-        Self { min_expires: 60, default_expires: 3600, max_expires: 7200, max_contacts: 10 }
+        Self {
+            min_expires: 60,
+            default_expires: 3600,
+            max_expires: 7200,
+            max_contacts: 10,
+            nat: true,
+            outbound: true,
+            flow_timer: 0,
+            gruu: true,
+            service_route: Vec::new(),
+        }
     }
 }
 
@@ -215,7 +239,15 @@ impl Config {
                 return Err(ConfigError::DomainTwice(text.clone()));
             }
         }
-        let Registrar { min_expires, default_expires, max_expires, max_contacts } = self.registrar;
+        let Registrar { min_expires, default_expires, max_expires, max_contacts, .. } = self.registrar;
+        let loose = |uri: &String| Uri::parse(uri.as_bytes()).is_ok_and(|uri| uri.is_sip() && uri.is_loose());
+        let routes = &self.registrar.service_route;
+        if let Some(bad) = routes.iter().find(|uri| uri.len() > limit::CONTACT || !loose(uri)) {
+            return Err(ConfigError::ServiceRoute(bad.clone()));
+        }
+        if routes.len() > limit::SERVICE_ROUTES {
+            return Err(ConfigError::TooManyServiceRoutes);
+        }
         if min_expires > 3600 {
             return Err(ConfigError::MinExpires(min_expires));
         }
@@ -348,6 +380,10 @@ pub enum ConfigError {
     DefaultExpires(u32),
     /// Not 1 to [`limit::CONTACTS`].
     MaxContacts(usize),
+    /// A Service-Route that is no sip URI with `lr`.
+    ServiceRoute(String),
+    /// More than [`limit::SERVICE_ROUTES`].
+    TooManyServiceRoutes,
     /// A realm that is too long, or has quotes, backslashes or control characters.
     Realm,
     /// No algorithm, or one that is there twice.
@@ -414,6 +450,12 @@ impl fmt::Display for ConfigError {
             }
             Self::MaxContacts(n) => {
                 write!(f, "registrar.max_contacts: {n} is not 1 to {}", limit::CONTACTS)
+            }
+            Self::ServiceRoute(uri) => {
+                write!(f, "registrar.service_route: {uri:?} is no sip URI with ;lr, as sip:192.0.2.1;lr is")
+            }
+            Self::TooManyServiceRoutes => {
+                write!(f, "registrar.service_route: at most {}", limit::SERVICE_ROUTES)
             }
             Self::Realm => {
                 write!(f, "auth.realm: at most {} octets, no quotes, backslashes or controls", limit::REALM)
@@ -493,6 +535,10 @@ mod tests {
         wrong(&|c| c.registrar.max_expires = 3599, "registrar.default_expires");
         wrong(&|c| c.registrar.default_expires = 59, "registrar.default_expires");
         wrong(&|c| c.registrar.max_contacts = 0, "registrar.max_contacts");
+        for bad in ["", "192.0.2.1", "sip:192.0.2.1", "tel:+1;lr"] {
+            wrong(&|c| c.registrar.service_route = vec![bad.into()], "registrar.service_route");
+        }
+        wrong(&|c| c.registrar.service_route = vec!["sip:a;lr".into(); 5], "registrar.service_route");
         wrong(&|c| c.registrar.max_contacts = 33, "registrar.max_contacts");
         wrong(&|c| c.max_bindings = 0, "limits.bindings");
         for bad in ["a\"b", "a\\b", "a\r\nb", &"r".repeat(256)] {

@@ -179,6 +179,8 @@ counters! {
         Reply420 = "reply_420",
         /// Replies 423: a registration shorter than the minimum.
         Reply423 = "reply_423",
+        /// Replies 439: the first proxy does not keep flows, and the phone wants one.
+        Reply439 = "reply_439",
         /// Replies 480: a known user without a live binding.
         Reply480 = "reply_480",
         /// Replies 482: the request came back unchanged.

@@ -19,8 +19,9 @@ use crate::date::WallClock;
 use crate::digest::{Digest, Identity, Role};
 use crate::engine::{Flow, Level, Occupancy, Reason};
 use crate::gateway::{GatewayHealth, Gateways, Prober, Tried};
+use crate::gruu;
 use crate::keys::Keys;
-use crate::location::{Expiry, Found, Location};
+use crate::location::{BoundFlow, Expiry, Found, Location};
 use crate::proxy::{self, Destination, Forward};
 use crate::refusal::{ALLOW, Refusal, reply_event};
 use crate::registrar::{Registrar, User};
@@ -406,7 +407,10 @@ impl Element {
             false => request.uri,
         };
         match way.action {
-            Action::Elsewhere => forward.plan(request, uri.as_bytes(), plan),
+            Action::Elsewhere => match self.flow_in_dialog(origin, request, &uri) {
+                Some(flow) => forward.plan_over(request, uri.as_bytes(), flow, plan),
+                None => forward.plan(request, uri.as_bytes(), plan),
+            },
             Action::Gateway(group) => {
                 let call = Gateways::call(&self.keys, request.headers.call_id);
                 let choice =
@@ -415,19 +419,30 @@ impl Element {
                 forward.plan_to(request, uri, choice.address, plan)
             }
             Action::Location(domain) => {
-                let user = uri.user().and_then(User::read).ok_or(Refusal::NotFound)?;
-                let aor = self.location.aor(domain, user.as_bytes());
-                self.location.find(aor, origin.now, |found| match found {
+                gruu::find(&self.location, &self.keys, (domain, &uri), origin.now, |found| match found {
                     Found::Unknown => Err(Refusal::NotFound),
                     Found::Offline => Err(Refusal::Unavailable),
                     Found::Unreachable => Err(Refusal::Unreachable),
                     Found::Targets(mut targets) => {
                         let first = targets.next().ok_or(Refusal::Unreachable)?;
-                        forward.plan(request, first.uri, plan)
+                        forward.plan_target(request, &first, plan)
                     }
                 })
+                .unwrap_or(Err(Refusal::NotFound))
             }
         }
+    }
+
+    /// The flow to the other party of a dialog, when he is a user of ours whom only his flow reaches. What he wrote into
+    /// Contact is the Request-URI now; it leads nowhere from here.
+    fn flow_in_dialog(&self, origin: &Origin, request: &Request<'_>, uri: &Uri<'_>) -> Option<BoundFlow> {
+        if !request.in_our_dialog() || request.routes.next().is_some() {
+            return None;
+        }
+        let party = request.headers.to.uri().ok()?;
+        let domain = self.site.domain(&party.host()?, party.port())?;
+        let aor = self.location.aor(domain, User::read(party.user()?)?.as_bytes());
+        self.location.flow_to(aor, uri, origin.now)
     }
 
     /// Tells those who watch dialogs of a request that is sent on.

@@ -17,7 +17,8 @@
 //! let config = Config {
 //!     listen: vec!["192.0.2.1:5060".parse()?],
 //!     domains: vec!["example.net".into()],
-//!     secret: [7; 32], // random in earnest
+//!     auth_required: false, // else `Engine::set_users` says who can authenticate
+//!     secret: [7; 32],      // random in earnest
 //!     ..Config::default()
 //! };
 //! let location = Arc::new(Location::new(&config)?);
@@ -45,6 +46,7 @@ mod digest;
 mod element;
 mod engine;
 mod gateway;
+mod gruu;
 mod keys;
 mod location;
 mod proxy;

@@ -9,6 +9,7 @@ use strowger_sip::{EditError, EditPlan, HeaderName, Method, Scheme, Transport, U
 
 use crate::branch::{Bound, Branch};
 use crate::keys::Keys;
+use crate::location::{BoundFlow, Target};
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::route::RecordRoute;
@@ -138,7 +139,40 @@ impl Forward<'_> {
         // Item 6: a strict router finds itself in the Request-URI.
         let strict = next.is_some() && !parsed.is_loose();
         let (request_uri, appended) = if strict { (next_uri, Some(uri)) } else { (uri, None) };
-        self.leave(request, request_uri, appended, remote, plan)
+        self.leave(request, request_uri, appended, (remote, None), plan)
+    }
+
+    /// The same, to a registered contact: by its Path and over its flow, when it has them.
+    pub(crate) fn plan_target(
+        &self,
+        request: &Request<'_>,
+        target: &Target<'_>,
+        plan: &mut EditPlan,
+    ) -> Result<(u8, SocketAddr), Refusal> {
+        let (remote, local) = match target.flow {
+            Some(flow) => (flow.remote, Some(flow.listen)),
+            None => {
+                let uri = Uri::parse(target.next_uri()).ok();
+                (uri.and_then(|uri| next_hop(&uri, self.site)).ok_or(Refusal::Unreachable)?, None)
+            }
+        };
+        let left = self.leave(request, target.uri, None, (remote, local), plan)?;
+        if !target.path.is_empty() {
+            plan.prepend_header(&request.message, HeaderName::Route, &[target.path])
+                .map_err(|_| Refusal::TooLarge)?;
+        }
+        Ok(left)
+    }
+
+    /// The same, over a flow of ours whatever the URI says. The request has no Route left.
+    pub(crate) fn plan_over(
+        &self,
+        request: &Request<'_>,
+        uri: &[u8],
+        flow: BoundFlow,
+        plan: &mut EditPlan,
+    ) -> Result<(u8, SocketAddr), Refusal> {
+        self.leave(request, uri, None, (flow.remote, Some(flow.listen)), plan)
     }
 
     /// The same, to a next hop that local policy names and not the URI (item 7). The request has no Route left.
@@ -149,7 +183,7 @@ impl Forward<'_> {
         remote: SocketAddr,
         plan: &mut EditPlan,
     ) -> Result<(u8, SocketAddr), Refusal> {
-        self.leave(request, uri, None, remote, plan)
+        self.leave(request, uri, None, (remote, None), plan)
     }
 
     fn leave(
@@ -157,10 +191,10 @@ impl Forward<'_> {
         request: &Request<'_>,
         request_uri: &[u8],
         appended: Option<&[u8]>,
-        remote: SocketAddr,
+        (remote, local): (SocketAddr, Option<u8>),
         plan: &mut EditPlan,
     ) -> Result<(u8, SocketAddr), Refusal> {
-        let preferred = request.routes.leaves_from.unwrap_or(request.listen);
+        let preferred = local.or(request.routes.leaves_from).unwrap_or(request.listen);
         let local = self.site.listen_for(remote, preferred).ok_or(Refusal::Unreachable)?;
         self.edit(request, request_uri, appended, local, plan).map_err(|_| Refusal::TooLarge)?;
         Ok((local, remote))

@@ -5,10 +5,11 @@
 
 use core::fmt::{self, Write as _};
 
-use strowger_sip::{HeaderName, Message, ParseError, Token, ValueError};
+use strowger_sip::{HeaderName, Message, Method, ParseError, Token, ValueError};
 
 use crate::counters::Event;
 use crate::digest::Role;
+use crate::registrar::EXTENSIONS;
 use crate::routing::Rejection;
 use crate::text::Text;
 
@@ -48,6 +49,10 @@ pub(crate) enum Refusal {
     Scheme,
     /// 420: option tags of this header.
     Extension(HeaderName),
+    /// 420: a proxy added Path for a user agent that does not know it (RFC 3327 section 5.3).
+    PathUnasked,
+    /// 439: the proxy before us does not keep flows (RFC 5626 section 11.6).
+    FirstHop,
     /// 423: a shorter interval than this.
     TooBrief(u32),
     /// 480: a known user without a live binding.
@@ -88,7 +93,8 @@ impl Refusal {
             Self::NotFound => 404,
             Self::Method => 405,
             Self::Scheme => 416,
-            Self::Extension(_) => 420,
+            Self::Extension(_) | Self::PathUnasked => 420,
+            Self::FirstHop => 439,
             Self::TooBrief(_) => 423,
             Self::Unavailable => 480,
             Self::Loop => 482,
@@ -121,6 +127,7 @@ impl Refusal {
         let _ = match self {
             Self::Method | Self::UnknownMethod => write!(lines, "Allow: {ALLOW}\r\n"),
             Self::Extension(name) => unsupported(request, *name, lines),
+            Self::PathUnasked => lines.write_str("Unsupported: path\r\n"),
             Self::TooBrief(seconds) => write!(lines, "Min-Expires: {seconds}\r\n"),
             Self::ContactLimit(seconds) | Self::TableFull(seconds) | Self::Draining(seconds) => {
                 write!(lines, "Retry-After: {seconds}\r\n")
@@ -130,11 +137,16 @@ impl Refusal {
     }
 }
 
-/// `Unsupported` with every option tag of `name`: this version knows none.
+/// `Unsupported` with the option tags of `name` that are unknown: the registrar knows some, the proxy none.
 fn unsupported<const N: usize>(request: &Message<'_>, name: HeaderName, lines: &mut Text<N>) -> fmt::Result {
     lines.line(|line| {
         line.write_str("Unsupported: ")?;
-        let tags = request.values::<Token<'_>>(name).map_while(Result::ok);
+        let known = |tag: &[u8]| {
+            name == HeaderName::Require
+                && request.method() == Some(Method::Register)
+                && EXTENSIONS.iter().any(|known| tag.eq_ignore_ascii_case(known))
+        };
+        let tags = request.values::<Token<'_>>(name).map_while(Result::ok).filter(|tag| !known(tag.0));
         for (n, tag) in tags.enumerate() {
             if n > 0 {
                 line.write_str(", ")?;
@@ -163,7 +175,8 @@ impl fmt::Display for Refusal {
             Self::NotFound => "Not Found",
             Self::Method => "Method Not Allowed",
             Self::Scheme => "Unsupported URI Scheme",
-            Self::Extension(_) => "Bad Extension",
+            Self::Extension(_) | Self::PathUnasked => "Bad Extension",
+            Self::FirstHop => "First Hop Lacks Outbound Support",
             Self::TooBrief(_) => "Interval Too Brief",
             Self::Unavailable => "Temporarily Unavailable",
             Self::Loop => "Loop Detected",
@@ -193,6 +206,7 @@ pub(crate) fn reply_event(code: u16) -> Event {
         416 => Event::Reply416,
         420 => Event::Reply420,
         423 => Event::Reply423,
+        439 => Event::Reply439,
         480 => Event::Reply480,
         482 => Event::Reply482,
         483 => Event::Reply483,

@@ -243,11 +243,42 @@ pub(crate) struct Registrar {
     pub max_expires: u32,
     /// Bindings of one address-of-record.
     pub max_contacts: usize,
+    /// Whether phones behind a NAT are reached where their REGISTER came from.
+    pub nat: Nat,
+    /// Bind contacts to flows (RFC 5626).
+    pub outbound: bool,
+    /// Flow-Timer of RFC 5626; 0 for none.
+    pub flow_timer: u32,
+    /// Give GRUUs (RFC 5627).
+    pub gruu: bool,
+    /// Service-Route of RFC 3608.
+    pub service_route: Vec<String>,
+}
+
+/// `registrar.nat`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Nat {
+    /// Those whose Via and Contact do not name the address they send from.
+    #[default]
+    Auto,
+    /// None.
+    Off,
 }
 
 impl Default for Registrar {
     fn default() -> Self {
-        Registrar { min_expires: 60, default_expires: 3600, max_expires: 7200, max_contacts: 10 }
+        Registrar {
+            min_expires: 60,
+            default_expires: 3600,
+            max_expires: 7200,
+            max_contacts: 10,
+            nat: Nat::Auto,
+            outbound: true,
+            flow_timer: 0,
+            gruu: true,
+            service_route: Vec::new(),
+        }
     }
 }
 
@@ -487,6 +518,11 @@ impl Config {
                 default_expires: self.registrar.default_expires,
                 max_expires: self.registrar.max_expires,
                 max_contacts: self.registrar.max_contacts,
+                nat: self.registrar.nat == Nat::Auto,
+                outbound: self.registrar.outbound,
+                flow_timer: self.registrar.flow_timer,
+                gruu: self.registrar.gruu,
+                service_route: self.registrar.service_route.clone(),
             },
             gateways: self.gateways.iter().map(|(name, gateway)| gateway.engine(name)).collect(),
             // What cannot be told was refused by `problem`.

@@ -24,9 +24,7 @@ pub(crate) use path::{BoundFlow, Path};
 use record::Record;
 pub(crate) use record::{Change, Contact, Refusal, Tally, Update};
 use strowger_sip::Uri;
-#[cfg_attr(not(test), expect(unused_imports, reason = "named by whoever keeps targets"))]
-pub(crate) use target::Target;
-pub(crate) use target::{Listed, Targets};
+pub(crate) use target::{Listed, Target, Targets};
 
 use crate::config::{Config, ConfigError};
 use crate::keys::{Key, Keys, Prf};
@@ -125,7 +123,7 @@ pub(crate) enum Found<'a> {
 pub(crate) enum Which<'a> {
     /// All: the Request-URI is the address-of-record.
     Every,
-    /// Those of an instance: it is a public GRUU (RFC 5627 section 3.1.1).
+    /// Those of the instance that `gr` names: it is a public GRUU (RFC 5627 section 3.1.1).
     Instance(&'a [u8]),
     /// Those of which this is true of instance and hash of the Call-ID: it is a temporary GRUU (section 3.1.2).
     Proven(&'a dyn Fn(&[u8], u64) -> bool),
@@ -135,7 +133,7 @@ impl Which<'_> {
     fn is(&self, instance: &[u8], call_id: u64) -> bool {
         match self {
             Self::Every => true,
-            Self::Instance(wanted) => instance == *wanted,
+            Self::Instance(gr) => crate::gruu::names(gr, instance),
             Self::Proven(proven) => !instance.is_empty() && proven(instance, call_id),
         }
     }

@@ -14,7 +14,8 @@ pub(crate) struct BoundFlow {
 /// The way to a contact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Path<'a> {
-    /// Values of Path, the next hop first, as they go into a Route header; empty for none.
+    /// URIs of Path, the next hop first, as they go into a Route header: in angle brackets, with commas between; empty
+    /// for none.
     pub(crate) routes: &'a [u8],
     /// Where the first hop is, be it the contact itself or the first proxy of `routes`; `None`: where its URI says.
     pub(crate) flow: Option<BoundFlow>,

@@ -14,8 +14,17 @@ pub(crate) struct Target<'a> {
     /// Where it is sent to whatever the URI says (or the first of `path`): its flow, when it is behind a NAT or
     /// registered with RFC 5626.
     pub(crate) flow: Option<BoundFlow>,
-    /// Values of a Route header that it is sent with, the next hop first (RFC 3327 section 5.4); empty for none.
+    /// Values of a Route header that it is sent with, the next hop first (RFC 3327 section 5.4), each a URI in angle
+    /// brackets; empty for none.
     pub(crate) path: &'a [u8],
+}
+
+impl<'a> Target<'a> {
+    /// The URI that says where the next hop is: the first of the path, or the contact's.
+    pub(crate) fn next_uri(&self) -> &'a [u8] {
+        let first = self.path.strip_prefix(b"<").and_then(|path| path.split(|b| *b == b'>').next());
+        first.unwrap_or(self.uri)
+    }
 }
 
 /// The targets of a user, at least one, the best first: by falling q, and among equals the contact that was made last.

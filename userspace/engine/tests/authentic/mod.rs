@@ -1,5 +1,5 @@
 //! Users with passwords, and the client's half of digest authentication, written from RFC 7616 and not from the engine.
-#![allow(dead_code, reason = "each test uses some of it")]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // every test binary takes its own part of it
 
 use std::collections::HashMap;
 use std::sync::Arc;

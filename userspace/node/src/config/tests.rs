@@ -47,7 +47,16 @@ auth:
   allow_without_qop: false
   trusted: ["192.0.2.9", "10.77.0.0/24", "2001:db8::/32"]
   users: /etc/strowger/users.yaml
-registrar: { min_expires: 60, default_expires: 3600, max_expires: 7200, max_contacts: 10 }
+registrar:
+  min_expires: 60
+  default_expires: 3600
+  max_expires: 7200
+  max_contacts: 10
+  nat: off
+  outbound: false
+  flow_timer: 120
+  gruu: false
+  service_route: ["sip:10.77.0.2;lr"]
 gateways:
   carrier-a: { targets: ["10.77.0.9:5060"], probe: options }
   carrier-b:
