@@ -3,7 +3,8 @@
 use core::ops::Range;
 
 /// A frame's or socket buffer's bytes and the range in them that is the message. Edits move the message's ends inside
-/// it; nothing is copied out.
+/// it; nothing is copied out. Of any size; the message in it has at most [`limit::MESSAGE`](crate::limit::MESSAGE) octets when
+/// it is parsed or edited. There is nothing in it that can fail but [`new`](Self::new) and [`replace`](Self::replace).
 #[derive(Debug)]
 pub struct Buffer<'b> {
     bytes: &'b mut [u8],

@@ -23,7 +23,9 @@ use crate::name::HeaderName;
 
 pub use reply::{Reply, reason_phrase};
 
-/// Why an edit was refused. The message is then as it was.
+/// Why an edit was refused. The message is then as it was, and so is a plan to which one edit was to be added; of an operation
+/// that makes several, such as [`EditPlan::remove_header`] or [`EditPlan::reply`], the plan may have some, and is to be
+/// [begun](EditPlan::begin) anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EditError {
@@ -31,7 +33,7 @@ pub enum EditError {
     TooMany,
     /// More than [`limit::EDIT_TEXT`] octets of new text.
     TextFull,
-    /// A range that is not in the message.
+    /// A range that is not in the message, or a request's edit of a response.
     OutOfRange,
     /// A range that overlaps one that is edited already.
     Overlap,
@@ -41,7 +43,7 @@ pub enum EditError {
     NoRoom {
         /// Octets of the edited message.
         needed: usize,
-        /// Octets of the whole buffer.
+        /// Octets of the whole buffer, at most [`limit::MESSAGE`].
         available: usize,
     },
     /// The header to edit is not there.
@@ -96,7 +98,12 @@ const CLOSED: u32 = u32::MAX;
 /// Changes to one message. Fixed size (8.5 KiB), no heap; a worker makes one and uses it for every message.
 ///
 /// Offsets are those of the [`Message`]; edits may be given in any order and may touch but not overlap. Text inserted
-/// at one offset stands in the order of the calls, and before the replacement of a range that begins there.
+/// at one offset stands in the order of the calls, and before the replacement of a range that begins there. Bytes that no
+/// edit covers are afterwards what they were.
+///
+/// Limits: [`limit::EDITS`], [`limit::EDIT_TEXT`], and [`limit::MESSAGE`] for what comes out. Errors: [`EditError`]. Not checked:
+/// the new text. It is put in as it is, so a header's value that somebody else chose must not have a CR or LF in it; what a
+/// view gave has none but those of folding.
 #[derive(Clone, Debug)]
 pub struct EditPlan {
     /// Sorted by `from`, then `to`, then time.

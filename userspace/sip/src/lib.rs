@@ -100,7 +100,7 @@
 //!
 //! [`EditPlan::reply`] makes a plan that turns a request into its response, to be applied in place or written elsewhere.
 //! It works too for a request that [`Message::parse`] refused: [`Message::salvage`] reads as much of it as the refusal
-//! needs.
+//! needs. Of an INVITE that was sent, [`EditPlan::cancel`] and [`EditPlan::ack`] make the CANCEL and the ACK.
 //!
 //! ```
 //! # use strowger_sip::{EditPlan, Index, Message, Reply};

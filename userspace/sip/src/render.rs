@@ -36,7 +36,7 @@ const fn octet_len(octet: u8) -> usize {
     1 + (octet > 9) as usize + (octet > 99) as usize
 }
 
-/// A number in decimal digits.
+/// A number in decimal digits: `1*DIGIT` (RFC 3261 section 25.1), the shortest. Any `u32` has its place.
 #[derive(Clone, Copy, Debug)]
 pub struct Digits {
     text: [u8; 16],
@@ -100,7 +100,8 @@ pub(crate) fn write_v4(room: &mut [u8; 16], address: Ipv4Addr) -> usize {
     at - 1
 }
 
-/// An address, or an address and port, as text.
+/// An address, or an address and port, as text: `host` or `hostport` (RFC 3261 section 25.1), IPv6 in the form of RFC 5952. Any
+/// address has its place.
 #[derive(Clone, Copy, Debug)]
 pub struct AddressText {
     /// The longest is "[" 39 characters (45 with an IPv4 tail) "]:65535".

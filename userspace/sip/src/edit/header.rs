@@ -17,7 +17,7 @@ use crate::via::Via;
 const MAX_FORWARDS: &[u8] = b"Max-Forwards: 70\r\n";
 
 impl EditPlan {
-    /// Replaces the Request-URI.
+    /// Replaces the Request-URI (section 16.6 step 2). That `uri` is one is not checked.
     ///
     /// # Errors
     /// [`EditError::OutOfRange`] for a response; see [`replace`](Self::replace).
@@ -30,7 +30,7 @@ impl EditPlan {
     }
 
     /// Adds `Name: parts…` above all other header lines, so it is the first of its name. Of two lines added so, the
-    /// one added first stands first.
+    /// one added first stands first. Not for [`HeaderName::Other`], which has no spelling: [`insert`](Self::insert) does it.
     ///
     /// # Errors
     /// See [`replace`](Self::replace).

@@ -13,15 +13,17 @@ use crate::render::Digits;
 use crate::text::Text;
 use crate::via::Via;
 
-/// What a reply says. Header lines of its own are added to the plan afterwards with
-/// [`EditPlan::append_header`].
+/// What a reply says: the parts of a `Response` (RFC 3261 sections 7.2 and 8.2.6) that are not the request's. Header lines of
+/// its own are added to the plan afterwards with [`EditPlan::append_header`].
+///
+/// Not checked: that the code is three digits, and the texts, which are put in as they are.
 #[derive(Clone, Copy, Debug)]
 pub struct Reply<'r> {
     /// 100 to 699.
     pub code: u16,
     /// Reason phrase; when empty, that of [`reason_phrase`].
     pub reason: &'r [u8],
-    /// Added to a To without a tag (section 8.2.6.2); none in a 100.
+    /// Added to a To without a tag (section 8.2.6.2); a 100 needs none.
     pub to_tag: Option<&'r [u8]>,
     /// `received` for the topmost Via.
     pub received: Option<IpAddr>,
