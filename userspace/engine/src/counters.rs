@@ -219,8 +219,8 @@ counters! {
         AuthForbidden = "auth_forbidden",
         /// Credentials for another resource than the Request-URI: answered 400.
         AuthUri = "auth_uri",
-        /// Challenges not sent because they are longer than what their source has sent.
-        DropChallengeWithheld = "drop_challenge_withheld",
+        /// Refusals not sent because they are longer than what their source has sent: nobody knows yet who that is.
+        DropWithheld = "drop_withheld",
         /// REGISTER refused because the user has as many contacts as allowed.
         ContactLimit = "contact_limit",
         /// REGISTER refused because the table of bindings is full.

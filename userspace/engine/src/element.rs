@@ -544,14 +544,17 @@ impl Element {
         answer.clear();
         answer.refuse(refusal, message);
         let method = message.method().ok_or(Reason::Unanswerable)?;
-        let Refusal::Challenge { role, stale } = *refusal else {
-            return self.reply(origin, message, method, refusal.code(), plan, answer);
-        };
-        self.auth.challenge(origin.now, origin.remote, (role, stale), &mut answer.challenges);
+        if let Refusal::Challenge { role, stale } = *refusal {
+            self.auth.challenge(origin.now, origin.remote, (role, stale), &mut answer.challenges);
+        }
         let step = self.reply(origin, message, method, refusal.code(), plan, answer)?;
+        // Whoever it is has not shown who he is, and may not be where he says: he gets no more than he has sent.
         let (received, reply) = (message.datagram().len(), plan.edited_len());
-        if reply > received && !self.auth.credit.covers(origin.remote.ip(), received, reply) {
-            return Err(Reason::ChallengeWithheld);
+        if self.config.auth_required
+            && reply > received
+            && !self.auth.credit.covers(origin.remote.ip(), received, reply)
+        {
+            return Err(Reason::Withheld);
         }
         Ok(step)
     }

@@ -67,8 +67,8 @@ pub enum Reason {
     Flow,
     /// The buffer has no room for what must be added.
     NoRoom,
-    /// A challenge that is longer than what its source has sent.
-    ChallengeWithheld,
+    /// A refusal that is longer than what its source has sent.
+    Withheld,
 }
 
 impl Reason {
@@ -87,7 +87,7 @@ impl Reason {
             Self::ResponseNoNextVia => Event::DropResponseNoNextVia,
             Self::Flow => Event::DropFlow,
             Self::NoRoom => Event::DropNoRoom,
-            Self::ChallengeWithheld => Event::DropChallengeWithheld,
+            Self::Withheld => Event::DropWithheld,
         }
     }
 }

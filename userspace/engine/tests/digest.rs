@@ -335,12 +335,12 @@ fn a_challenge_fits_what_the_source_has_sent() {
                     Challenge::all(&Text::parse(&bytes)).into_iter().map(|c| c.algorithm).collect();
                 assert_eq!(names, ["MD5"], "the one that every client knows");
             }
-            Out::Dropped(reason) => assert_eq!(reason, Reason::ChallengeWithheld),
+            Out::Dropped(reason) => assert_eq!(reason, Reason::Withheld),
             Out::Taken => panic!("taken"),
         }
         assert!(sent <= received, "{sent} for {received}");
     }
-    assert!(sent > 0 && pair.count(Event::DropChallengeWithheld) > 0);
+    assert!(sent > 0 && pair.count(Event::DropWithheld) > 0);
     // In between as many as fit.
     let middle =
         register("alice", "<sip:alice@192.0.2.1>").add("Supported", "path, outbound, gruu, replaces, timer");

@@ -283,7 +283,7 @@ fn a_reply_is_no_amplifier() {
             received += text.bytes().len();
             match pair.pass(ALICE, &text) {
                 Out::Sent { bytes, .. } => sent += bytes.len(),
-                Out::Dropped(reason) => assert_eq!(reason, Reason::ChallengeWithheld),
+                Out::Dropped(reason) => assert_eq!(reason, Reason::Withheld),
                 Out::Taken => panic!("taken"),
             }
             assert!(sent <= received, "{sent} for {received}: {}", text.start);
