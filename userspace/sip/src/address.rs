@@ -111,16 +111,36 @@ impl<'a> Value<'a> for NameAddr<'a> {
 }
 
 impl<'a> NameAddr<'a> {
-    /// `<uri>` and perhaps `;tag=`, both short and of the usual letters, at the value's end or before a comma; `None` for any
-    /// other.
+    /// `<uri>` and perhaps `;tag=`, both short and the tag of the usual letters, at the value's end or before a comma; `None` for
+    /// any other.
     #[inline(always)]
     fn usual(text: Text<'a>, start: usize) -> Option<(NameAddr<'a>, usize)> {
-        let [b'<', address @ ..] = text.bytes::<33>(start)? else { return None };
+        Self::bracketed(text, start, 0, Piece::NONE)
+    }
+
+    /// As `usual`, after a short quoted string without escapes and perhaps one space.
+    #[inline(always)]
+    fn usual_with_name(text: Text<'a>, start: usize) -> Option<(NameAddr<'a>, usize)> {
+        let [b'"', quoted @ ..] = text.bytes::<33>(start)? else { return None };
+        let len = scan::plain_quoted(quoted);
+        if len == 32 || quoted[len] != b'"' {
+            return None;
+        }
+        let name_end = len + 2;
+        let open = name_end + usize::from(text.byte(start + name_end) == b' ');
+        Self::bracketed(text, start, open, Piece::new((0, name_end), 0))
+    }
+
+    /// What follows a display name, from its `<` on.
+    #[inline(always)]
+    fn bracketed(text: Text<'a>, start: usize, open: usize, display: Piece) -> Option<(NameAddr<'a>, usize)> {
+        let [b'<', address @ ..] = text.bytes::<33>(start + open)? else { return None };
         let len = scan::plain_address(address);
         if len == 0 || len == 32 || address[len] != b'>' {
             return None;
         }
-        let after = len + 2;
+        let uri = Piece::new((open + 1, open + 1 + len), 0);
+        let after = open + len + 2;
         let mut end = start + after;
         let mut tag = Piece::NONE;
         if text.byte(end) == b';' {
@@ -140,8 +160,8 @@ impl<'a> NameAddr<'a> {
             reach: text.reach(start),
             len: (end - start) as u16,
             offset: start as u16,
-            display: Piece::NONE,
-            uri: Piece { from: 1, to: 1 + len as u16 },
+            display,
+            uri,
             tag,
             params: after as u16,
         };
@@ -152,6 +172,13 @@ impl<'a> NameAddr<'a> {
     #[inline(never)]
     fn any(datagram: &'a [u8], end: usize, at: usize) -> Result<(NameAddr<'a>, usize), ValueError> {
         let text = Text::new(datagram, end);
+        match Self::usual_with_name(text, at) {
+            Some(found) => Ok(found),
+            None => Self::general(text, at),
+        }
+    }
+
+    fn general(text: Text<'a>, at: usize) -> Result<(NameAddr<'a>, usize), ValueError> {
         let start = text.skip_lws(at);
         // Where the display name ends, or what stands at its place.
         let name_end = match text.byte(start) {
@@ -368,8 +395,9 @@ mod tests {
     fn taken(text: &str, after: &str) -> bool {
         let datagram = format!("t:{text}{after}");
         let text = Text::new(datagram.as_bytes(), 2 + text.len());
-        let Some(short) = NameAddr::usual(text, 2) else { return false };
-        let thorough = NameAddr::any(datagram.as_bytes(), text.end(), 2);
+        let short = NameAddr::usual(text, 2).or(NameAddr::usual_with_name(text, 2));
+        let Some(short) = short else { return false };
+        let thorough = NameAddr::general(text, 2);
         assert_eq!(Ok(format!("{short:?}")), thorough.map(|found| format!("{found:?}")), "{datagram:?}");
         true
     }
@@ -403,7 +431,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(4000))]
         #[test]
         fn both_ways_agree(
-            text in "<([!-~]{0,33}|sip:[a-z@.]{0,30})>(;tag=([a-zA-Z0-9./:-]{0,34}|[ -~]{0,6}))?[;, a-z0-9=]{0,9}",
+            text in "(\"[ -~]{0,6}\"?[ <]?)?<([!-~]{0,33}|sip:[a-z@.]{0,30})>(;tag=([a-zA-Z0-9./:-]{0,34}|[ -~]{0,6}))?[;, a-z0-9=]{0,9}",
             after in "[;,= a-z0-9]{0,8}",
         ) {
             taken(&text, &format!("{after}{}", "\r\n".repeat(32)));

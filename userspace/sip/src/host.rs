@@ -3,6 +3,7 @@
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::class;
 use crate::error::{ValueError, ValueFault};
 use crate::limit;
 use crate::param::Piece;
@@ -99,7 +100,7 @@ impl Place {
                 let inner = self.piece.of(text)?.strip_prefix(b"[")?.strip_suffix(b"]")?;
                 v6(inner).map(Host::V6)
             }
-            HostKind::Neither | HostKind::Long => None,
+            HostKind::Neither => None,
         }
     }
 
@@ -110,42 +111,38 @@ impl Place {
 }
 
 /// The host at `at` in a text that begins at `start`, and its end.
-#[inline(always)]
 pub(crate) fn take(text: Text<'_>, start: usize, at: usize) -> Result<(Place, usize), ValueError> {
-    let (mut kind, len, address) = scan::short_host(text, at);
-    let mut end = at + len;
-    if !matches!(kind, HostKind::V4 | HostKind::Name) {
-        (kind, end) = unusual(text.value(), at).ok_or(ValueError::new(ValueFault::Host, at))?;
-    }
-    Ok((Place { kind, address, piece: Piece::new((at, end), start) }, end))
+    let (kind, address, end) = any(text, at).ok_or(ValueError::new(ValueFault::Host, at))?;
+    Ok((Place { kind, address: address.map_or(0, u32::from), piece: Piece::new((at, end), start) }, end))
 }
 
-/// A host of 16 bytes or more, or in brackets: its kind and end.
-#[inline(never)]
-fn unusual(value: &[u8], at: usize) -> Option<(HostKind, usize)> {
-    let text = Text::alone(value);
+/// What the host at `at` is, its IPv4 address, and its end.
+fn any(text: Text<'_>, at: usize) -> Option<(HostKind, Option<Ipv4Addr>, usize)> {
     if text.byte(at) == b'[' {
         // The longest address is 45 characters long, and one more for the third colon of `v6`.
         let inner = text.slice(at + 1, text.end().min(at + 48));
         let len = memchr::memchr(b']', inner)?;
         v6(&inner[..len])?;
-        return Some((HostKind::V6, at + len + 2));
+        return Some((HostKind::V6, None, at + len + 2));
     }
     let end = scan::hostname_end(text, at);
     let name = text.slice(at, end);
-    // An IPv4 address has 15 bytes at most.
-    let numeric = name.iter().all(|&b| b.is_ascii_digit() || b == b'.');
+    if name.iter().all(|&b| b.is_ascii_digit() || b == b'.') {
+        return v4(name).map(|address| (HostKind::V4, Some(address), end));
+    }
     let empty_label = name.first() == Some(&b'.') || name.windows(2).any(|pair| pair == b"..");
-    (name.len() <= limit::HOST && !numeric && !empty_label).then_some((HostKind::Name, end))
+    (name.len() <= limit::HOST && !empty_label).then_some((HostKind::Name, None, end))
 }
 
 /// `1*3DIGIT` four times, decimal, each up to 255. Leading zeros are decimal too, as the grammar has them.
-#[inline]
 pub(crate) fn v4(text: &[u8]) -> Option<Ipv4Addr> {
-    match scan::short_host(Text::alone(text), 0) {
-        (HostKind::V4, len, address) if len == text.len() => Some(Ipv4Addr::from_bits(address)),
-        _ => None,
+    let mut octets = [0; 4];
+    let mut numbers = text.split(|&b| b == b'.');
+    for octet in &mut octets {
+        let digits = numbers.next().filter(|digits| digits.len() <= 3)?;
+        *octet = u8::try_from(class::decimal(digits)?).ok()?;
     }
+    numbers.next().is_none().then(|| octets.into())
 }
 
 /// An IPv6 address without its brackets; zones are not part of the grammar.

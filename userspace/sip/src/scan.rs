@@ -11,7 +11,7 @@ use wide::{bytemuck, i8x16, u8x16};
 use crate::class;
 use crate::text::Text;
 
-pub(crate) use host::{AROUND, BEFORE, HostPort, host_port};
+pub(crate) use host::{AROUND, BEFORE, HostKind, HostPort, host_port, port};
 
 /// Bytes looked at in one step: one bit each in a [`Masks`] word.
 pub(crate) const BLOCK: usize = 64;
@@ -149,6 +149,14 @@ pub(crate) fn plain_call_id(window: &[u8; 32]) -> usize {
     run_of_two(plain(low), plain(high))
 }
 
+/// How many of the 32 bytes from the front on are neither `"` nor `\`.
+#[inline(always)]
+pub(crate) fn plain_quoted(window: &[u8; 32]) -> usize {
+    let plain = |b: u8x16| !(eq(b, b'"') | eq(b, b'\\'));
+    let (low, high) = halves(window);
+    run_of_two(plain(low), plain(high))
+}
+
 /// How many of the 32 bytes from the front on are surely in [`class::ADDRESS`]: all of them but `!`.
 #[inline(always)]
 pub(crate) fn plain_address(window: &[u8; 32]) -> usize {
@@ -269,83 +277,6 @@ fn long_number(value: &[u8], at: usize) -> Option<(u32, usize)> {
         end += 1;
     }
     (end > at).then_some((number, end))
-}
-
-/// What a host is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HostKind {
-    /// Letters, digits, `-`, `.`, `_`, not all of them digits and dots, no empty label but the last.
-    Name,
-    /// Four numbers.
-    V4,
-    /// Eight groups, in brackets.
-    V6,
-    /// Empty, or none of these.
-    Neither,
-    /// 16 bytes or more, so not looked at.
-    Long,
-}
-
-/// Kind, length, and for [`HostKind::V4`] the address of the host at `at`, read without a branch for its length.
-/// Plain numbers, so that they stay in registers.
-#[inline(always)]
-pub(crate) fn short_host(text: Text<'_>, at: usize) -> (HostKind, usize, u32) {
-    let Some(window) = text.window(at) else { return last_host(text.value(), at) };
-    let bytes = u8x16::new(*window);
-    let digits = between(bytes, b'0', b'9');
-    let letters = between(bytes | u8x16::splat(0x20), b'a', b'z');
-    let host = digits | letters | between(bytes, b'-', b'.') | eq(bytes, b'_');
-    let len = first(!host).min(text.end().saturating_sub(at));
-    if len >= 16 {
-        return (HostKind::Long, 0, 0);
-    }
-    let inside = (1u32 << len) - 1;
-    let digits = digits.to_bitmask() & inside;
-    let dots = eq(bytes, b'.').to_bitmask() & inside;
-    if digits | dots != inside {
-        let empty_label = dots & (dots << 1 | 1) != 0;
-        return (if empty_label { HostKind::Neither } else { HostKind::Name }, len, 0);
-    }
-    let (sound, address) = short_v4(text, at, dots, len);
-    (if sound { HostKind::V4 } else { HostKind::Neither }, len, address)
-}
-
-/// As [`short_host`], for the last bytes of the datagram.
-#[inline(never)]
-fn last_host(value: &[u8], at: usize) -> (HostKind, usize, u32) {
-    let mut room = [0; 32];
-    let rest = value.get(at..).unwrap_or_default();
-    let Some(place) = room.get_mut(..rest.len()) else { return (HostKind::Long, 0, 0) };
-    place.copy_from_slice(rest);
-    short_host(Text::new(&room, rest.len()), 0)
-}
-
-/// `len` digits and dots at `at`, with the dots where `dots` says: are they `1*3DIGIT` four times, each up to 255?
-#[inline(always)]
-fn short_v4(text: Text<'_>, at: usize, dots: u32, len: usize) -> (bool, u32) {
-    let second = dots & dots.wrapping_sub(1);
-    let third = second & second.wrapping_sub(1);
-    let three = third != 0 && third & third.wrapping_sub(1) == 0;
-    let first = dots.trailing_zeros() as usize;
-    let second = second.trailing_zeros() as usize;
-    let third = third.trailing_zeros() as usize;
-    let (a, a_sound) = octet(text, at, first);
-    let (b, b_sound) = octet(text, at + first + 1, second.wrapping_sub(first + 1));
-    let (c, c_sound) = octet(text, at + second + 1, third.wrapping_sub(second + 1));
-    let (d, d_sound) = octet(text, at + third + 1, len.wrapping_sub(third + 1));
-    (three & a_sound & b_sound & c_sound & d_sound, a << 24 | b << 16 | c << 8 | d)
-}
-
-/// The number of so many digits at `at`; is it one to three digits and up to 255?
-#[inline(always)]
-fn octet(text: Text<'_>, at: usize, digits: usize) -> (u32, bool) {
-    // Hundreds, tens and ones from the lowest byte up: four bytes are loaded, and the last digit is moved to the third.
-    let shift = 24u32.wrapping_sub((digits as u32).wrapping_mul(8)) & 31;
-    let number = (text.word(at).unwrap_or_default() << shift) & 0x000f_0f0f;
-    // One multiplication adds up what they stand for, in the third byte; a number over 255 is one whose digits, compared
-    // from the left, come after 2, 5, 5.
-    let value = number.wrapping_mul(100 << 16 | 10 << 8 | 1) >> 16 & 0xff;
-    (value, (digits.wrapping_sub(1) < 3) & (number.swap_bytes() <= 0x0205_0500))
 }
 
 #[cfg(test)]

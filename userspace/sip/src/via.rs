@@ -8,7 +8,7 @@ use crate::host::{self, Host};
 use crate::limit;
 use crate::list::Value;
 use crate::param::{Key, Params, Piece, Run, Span};
-use crate::scan;
+use crate::scan::{self, HostKind};
 use crate::text::Text;
 
 /// The transport of a Via, a URI, or a configuration.
@@ -177,36 +177,60 @@ impl<'a> Value<'a> for Via<'a> {
 }
 
 impl<'a> Via<'a> {
-    /// `SIP/2.0/UDP host[:port];branch=…[;rport]`, short and of the usual letters, at the value's end or before a comma; `None`
-    /// for any other.
+    /// `SIP/2.0/UDP host[:port]` with branch, rport and an IPv4 address in received, short and of the usual letters, at the
+    /// value's end or before a comma; `None` for any other.
     #[inline(always)]
     fn usual(text: Text<'a>, start: usize) -> Option<(Via<'a>, usize)> {
         const HEAD: usize = 12;
+        const fn word(name: &[u8; 8]) -> u64 {
+            u64::from_le_bytes(*name)
+        }
         let window = text.bytes::<{ HEAD - scan::BEFORE + scan::AROUND }>(start)?;
         if window[..HEAD] != *b"SIP/2.0/UDP " {
             return None;
         }
         let found = scan::host_port(window.last_chunk()?)?;
         let params = HEAD + found.end;
-        let window = text.bytes::<{ 8 + 32 }>(start + params)?;
-        let (name, value) = window.split_first_chunk::<8>()?;
-        let len = scan::plain_value(value.first_chunk()?);
-        if name.map(|b| b | 0x20) != *b";branch=" || len == 0 || len == 32 {
-            return None;
-        }
-        let branch = (params + 8, params + 8 + len);
-        let mut end = branch.1;
-        let mut rport = Piece::NONE;
-        if start + end != text.end() {
-            const RPORT: u64 = u64::from_le_bytes(*b";rport\0\0");
-            let next = u64::from_le_bytes(*text.bytes::<8>(start + end)?) | 0x0000_2020_2020_2020;
-            if next << 16 == RPORT << 16 {
-                rport = Piece::new((end + 1, end + 6), 0);
+        let (mut branch, mut received, mut rport) = (Piece::NONE, Piece::NONE, Piece::NONE);
+        let mut rport_value = 0;
+        let mut end = params;
+        while start + end < text.end() {
+            let window = text.bytes::<{ 8 + 32 }>(start + end)?;
+            let (name, value) = window.split_first_chunk::<8>()?;
+            // Bit 5 set makes lower case; none of the marks are those of another byte.
+            let name = u64::from_le_bytes(*name) | word(b"        ");
+            // A name that is there twice, or goes on, is found by the general way.
+            if name == word(b";branch=") && branch == Piece::NONE {
+                let len = scan::plain_value(value.first_chunk()?);
+                if len == 0 || len == 32 {
+                    return None;
+                }
+                branch = Piece::new((end + 8, end + 8 + len), 0);
+                end += 8 + len;
+            } else if name << 16 == word(b";rport  ") << 16 && rport == Piece::NONE {
+                let from = end + 1;
                 end += 6;
-            }
-            if start + end != text.end() && text.byte(start + end) != b',' {
+                if window[6] == b'=' {
+                    let (port, digits) = scan::port(window[7..].first_chunk()?)?;
+                    rport_value = port;
+                    end += 1 + digits;
+                }
+                rport = Piece::new((from, end), 0);
+            } else if name == word(b";receive") && value[..2] == *b"d=" && received == Piece::NONE {
+                let address = scan::host_port(text.bytes(start + end + 10 - scan::BEFORE)?)?;
+                if address.kind != HostKind::V4 || address.port != 0 {
+                    return None;
+                }
+                received = Piece::new((end + 10, end + 10 + address.end), 0);
+                end += 10 + address.end;
+            } else if window[0] == b',' {
+                break;
+            } else {
                 return None;
             }
+        }
+        if start + end > text.end() {
+            return None;
         }
         let via = Via {
             transport: Piece::NONE,
@@ -215,10 +239,10 @@ impl<'a> Via<'a> {
             text: text.slice(start, start + end),
             offset: start as u16,
             params: params as u16,
-            branch: Piece::new(branch, 0),
-            received: Piece::NONE,
+            branch,
+            received,
             rport,
-            rport_value: 0,
+            rport_value,
         };
         Some((via, start + end))
     }
@@ -370,6 +394,9 @@ mod tests {
             "SIP/2.0/UDP 192.0.2.4:5060;branch=z9hG4bKabc",
             "SIP/2.0/UDP a.example;BRANCH=z9hG4bK;RPort",
             "SIP/2.0/UDP a.example;branch=z9hG4bK,SIP/2.0/TCP b",
+            "SIP/2.0/UDP proxy2.example.net:5080;branch=z9hG4bK1;received=198.51.100.7;rport=5080",
+            "SIP/2.0/UDP 192.0.2.4;rport;branch=z9hG4bK2",
+            "SIP/2.0/UDP 192.0.2.4",
         ] {
             assert!(taken(text, &after), "{text}");
             for end in 0..text.len() {
@@ -381,6 +408,14 @@ mod tests {
             "SIP/2.0/UDP a;branch=b;branch=c",
             "SIP/2.0/UDP a;branch=b;rport;rport",
             "SIP/2.0/UDP a;branch=b;rport2",
+            "SIP/2.0/UDP a;branch=b;rport=",
+            "SIP/2.0/UDP a;branch=b;rport=0",
+            "SIP/2.0/UDP a;branch=b;rport=65536",
+            "SIP/2.0/UDP a;branch=b;rport=1x",
+            "SIP/2.0/UDP a;branch=b;received=b",
+            "SIP/2.0/UDP a;branch=b;received=1.2.3.4:5",
+            "SIP/2.0/UDP a;branch=b;received=1.2.3.4x",
+            "SIP/2.0/UDP a;branch=b;received=1.2.3.4;received=1.2.3.4",
             "SIP/2.0/UDP a;branch=b<",
             "SIP/2.0/UDP a b;branch=b",
             "SIP/2.0/UDP a:0;branch=b",
@@ -394,7 +429,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(4000))]
         #[test]
         fn both_ways_agree(
-            text in "SIP/2.0/UDP ([a-z0-9.-]{1,17}|1[0-9]?.1.2[0-9]{0,2}.3)(:[0-9]{0,6})?;branch=([a-zA-Z0-9./:-]{0,34}|[ -~]{0,6})(;r?port|[;,a-z0-9=]{0,9}){0,3}",
+            text in "SIP/2.0/UDP ([a-z0-9.-]{1,17}|1[0-9]?.1.2[0-9]{0,2}.3)(:[0-9]{0,6})?;branch=([a-zA-Z0-9./:-]{0,34}|[ -~]{0,6})(;rport(=[0-9]{0,6})?|;received=1[0-9]{0,3}.2.3.4|[;,a-z0-9=]{0,9}){0,3}",
             after in "[;,= a-z0-9]{0,8}",
         ) {
             taken(&text, &format!("{after}{}", "\r\n".repeat(32)));

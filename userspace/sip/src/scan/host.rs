@@ -1,9 +1,23 @@
-//! Host and port as nearly all are written: a name of less than 16 bytes or an IPv4 address, then perhaps a colon and
+//! Host and port as nearly all are written: a name that is not too long or an IPv4 address, then perhaps a colon and
 //! digits. They are read without a branch on their length, which no predictor would know.
 
 use wide::u8x16;
 
-use super::{HostKind, between, eq, first};
+use super::{between, eq, first};
+use crate::class;
+
+/// What a host is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HostKind {
+    /// Letters, digits, `-`, `.`, `_`, not all of them digits and dots, no empty label but the last.
+    Name,
+    /// Four numbers.
+    V4,
+    /// Eight groups, in brackets.
+    V6,
+    /// There is none.
+    Neither,
+}
 
 /// A host and what follows it. Offsets count from the host's first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +48,7 @@ pub(crate) fn host_port(around: &[u8; AROUND]) -> Option<HostPort> {
     let letters = between(bytes | u8x16::splat(0x20), b'a', b'z');
     let len = first(!(digits | letters | between(bytes, b'-', b'.')));
     if len >= 16 {
-        return None;
+        return long_name(around);
     }
     let inside = (1u32 << len) - 1;
     let dots = eq(bytes, b'.').to_bitmask() & inside;
@@ -46,13 +60,33 @@ pub(crate) fn host_port(around: &[u8; AROUND]) -> Option<HostPort> {
         }
         (HostKind::Name, 0)
     };
-    let (port, end) = match around[BEFORE + len] {
+    with_port(around, kind, address, len)
+}
+
+/// A host of `len` bytes, and the port after it.
+#[inline(always)]
+fn with_port(around: &[u8; AROUND], kind: HostKind, address: u32, len: usize) -> Option<HostPort> {
+    let (port, end) = match *around.get(BEFORE + len)? {
         b':' => {
-            port(around[BEFORE + len + 1..].first_chunk()?).map(|(port, digits)| (port, len + 1 + digits))?
+            let (port, digits) = port(around.get(BEFORE + len + 1..)?.first_chunk()?)?;
+            (port, len + 1 + digits)
         }
         _ => (0, len),
     };
     Some(HostPort { kind, address, host_end: len, port, end })
+}
+
+/// A name of 16 bytes or more; it can be seen to its end, and with a port after it, up to 27 bytes.
+#[inline(never)]
+fn long_name(around: &[u8; AROUND]) -> Option<HostPort> {
+    let host = &around[BEFORE..];
+    let len = class::span(host, class::HOSTNAME);
+    let name = host.get(..len)?;
+    let letters = name.iter().any(u8::is_ascii_alphabetic);
+    if !letters || name[0] == b'.' || name.array_windows().any(|pair| pair == b"..") {
+        return None;
+    }
+    with_port(around, HostKind::Name, 0, len)
 }
 
 /// What a number of so many digits keeps of the four bytes that end with it: one to three digits. Any other number keeps
@@ -89,7 +123,7 @@ fn v4(around: &[u8; AROUND], dots: u32, len: usize) -> Option<u32> {
 
 /// One to five digits at the front, up to 65,535 and not zero; and how many they are.
 #[inline(always)]
-fn port(front: &[u8; 8]) -> Option<(u16, usize)> {
+pub(crate) fn port(front: &[u8; 8]) -> Option<(u16, usize)> {
     let (number, digits) = super::short_number(front);
     if digits.wrapping_sub(1) >= 5 {
         return None;

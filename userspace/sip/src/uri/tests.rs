@@ -101,6 +101,7 @@ fn usual_uris_go_the_short_way() {
         "sip:a.@b.",
         "sip:bob@10.0.0.1:5060;transport=udp;ob?x=y",
         "sip:123456789012345@a23456789012345:1",
+        "sip:a@a234567890123456789.example:5060;lr",
     ] {
         assert!(taken(text, after), "{text}");
         for end in 0..text.len() {
