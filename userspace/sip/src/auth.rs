@@ -10,6 +10,7 @@ use crate::class;
 use crate::error::{ValueError, ValueFault};
 use crate::limit;
 use crate::param::{Param, quoted_end, strip_quotes};
+use crate::scan;
 use crate::text::Text;
 
 /// A hash as `response`, `rspauth` or HA1 carry it (`request-digest`, `response-digest`: RFC 7616 sections 3.4.1 and 3.5):
@@ -29,16 +30,12 @@ impl Hash {
     #[must_use]
     pub fn from_hex(text: &[u8]) -> Option<Hash> {
         fn read<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
-            let (pairs, []) = text.as_chunks::<2>() else { return None };
-            let pairs: &[[u8; 2]; N] = pairs.try_into().ok()?;
+            let (digits, []) = text.as_chunks::<16>() else { return None };
             let mut bytes = [0; N];
-            for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-                *byte = nibble(*high)? << 4 | nibble(*low)?;
+            for (part, digits) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(digits) {
+                *part = scan::hexadecimal(digits)?;
             }
             Some(bytes)
-        }
-        fn nibble(digit: u8) -> Option<u8> {
-            char::from(digit).to_digit(16).map(|d| d as u8)
         }
         match text.len() {
             32 => read(text).map(Hash::Bits128),
@@ -370,10 +367,42 @@ fn scheme(text: &[u8]) -> Result<(&[u8], usize), ValueError> {
 
 /// `nc-value = 8LHEX`.
 fn nonce_count(text: &[u8]) -> Option<u32> {
-    if text.len() != 8 || !class::all(text, class::HEX) {
-        return None;
+    let mut digits = *b"0000000000000000";
+    *digits.last_chunk_mut()? = *text.as_array::<8>()?;
+    let [.., a, b, c, d] = scan::hexadecimal(&digits)?;
+    Some(u32::from_be_bytes([a, b, c, d]))
+}
+
+/// The name of a parameter in lower case, zero after its end. No two tokens become the same one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Name([u64; 2]);
+
+impl Name {
+    /// A name of up to 16 bytes; a longer one, which is none of those that are read, becomes [`Name::LONG`].
+    #[inline(always)]
+    fn new(name: &[u8]) -> Name {
+        let mut bytes = [0; 16];
+        match bytes.get_mut(..name.len()) {
+            Some(place) => place.copy_from_slice(name),
+            None => return Name::LONG,
+        }
+        Name(Self::lower(u128::from_le_bytes(bytes), name.len()))
     }
-    u32::from_str_radix(core::str::from_utf8(text).ok()?, 16).ok()
+
+    /// A name of `len` bytes at the front of a window.
+    #[inline(always)]
+    fn at_front(window: &[u8; 16], len: usize) -> Name {
+        Name(Self::lower(u128::from_le_bytes(*window), len))
+    }
+
+    const LONG: Name = Name([0; 2]);
+
+    #[inline(always)]
+    fn lower(word: u128, len: usize) -> [u64; 2] {
+        let keep = u128::MAX.unbounded_shr(128 - 8 * len.min(16) as u32);
+        let lower = (word | u128::from_le_bytes([0x20; 16])) & keep;
+        [lower as u64, (lower >> 64) as u64]
+    }
 }
 
 /// The wanted parameters of a `name EQUAL value *(COMMA name EQUAL value)` list, without quotes.
@@ -381,14 +410,21 @@ struct Fields<'a, const N: usize>([Option<&'a [u8]>; N]);
 
 impl<'a, const N: usize> Fields<'a, N> {
     fn read(text: &'a [u8], at: usize, names: [&[u8]; N]) -> Result<Self, ValueError> {
+        let names = names.map(Name::new);
         let mut found = [None; N];
         let mut at = at;
         for _ in 0..limit::AUTH_PARAMETERS {
             let from = class::skip_lws(text, at);
-            let (param, end) = one(text, from)?;
-            if let Some(i) = names.iter().position(|n| n.eq_ignore_ascii_case(param.name))
+            let (name, value, end) = match usual(text, from) {
+                Some(usual) => usual,
+                None => {
+                    one(text, from).map(|(p, end)| (Name::new(p.name), p.value.unwrap_or_default(), end))?
+                }
+            };
+            if name != Name::LONG
+                && let Some(i) = names.iter().position(|n| *n == name)
                 && let Some(place) = found.get_mut(i)
-                && place.replace(strip_quotes(param.value.unwrap_or_default())).is_some()
+                && place.replace(strip_quotes(value)).is_some()
             {
                 return Err(ValueError::new(ValueFault::DuplicateParameter, from));
             }
@@ -401,6 +437,33 @@ impl<'a, const N: usize> Fields<'a, N> {
         }
         Err(ValueError::new(ValueFault::TooMany, at))
     }
+}
+
+/// As [`one`], where a name of letters, `=`, and a value that is short and of the usual letters follow each other, and something
+/// follows them. `None` for any other.
+#[inline(always)]
+fn usual(text: &[u8], from: usize) -> Option<(Name, &[u8], usize)> {
+    let text = Text::alone(text);
+    let window = text.window(from)?;
+    let len = scan::letters(window);
+    let value = from + len + 1;
+    let [equal, front @ ..] = text.bytes::<33>(from + len)?;
+    if len == 0 || len == 16 || *equal != b'=' {
+        return None;
+    }
+    let end = if front[0] == b'"' {
+        quoted_end(text, value).ok()?
+    } else {
+        match scan::plain_value(front) {
+            0 | 32 => return None,
+            len => value + len,
+        }
+    };
+    // Whatever goes on after an unquoted value is for the general way to judge.
+    if !matches!(text.byte(end), b',' | 0) {
+        return None;
+    }
+    Some((Name::at_front(window, len), text.slice(value, end), end))
 }
 
 /// One `name EQUAL ( token / quoted-string )`.
@@ -426,7 +489,40 @@ fn one(text: &[u8], from: usize) -> Result<(Param<'_>, usize), ValueError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+        #[test]
+        fn both_ways_agree(
+            text in "[a-zA-Z]{0,17}[-0-9 ]?=?(\"[ -~]{0,34}\"?|[a-zA-Z0-9./:-]{0,34}|[ -~]{0,6})(, ?[ -~]{0,40})?",
+        ) {
+            if let Some((name, value, end)) = usual(text.as_bytes(), 0) {
+                let (param, expected) = one(text.as_bytes(), 0).unwrap();
+                prop_assert!(name == Name::new(param.name) && name != Name::LONG);
+                prop_assert_eq!((Some(value), end), (param.value, expected));
+            }
+        }
+
+        #[test]
+        fn hexadecimal_digits_are_read_as_the_standard_library_reads_them(text in "[0-9a-fA-F]{30,34}|[0-9a-gG@`/:]{31,33}|[0-9a-f]{63,65}") {
+            let digit = |b: u8| char::from(b).to_digit(16);
+            let naive: Option<Vec<u8>> =
+                text.as_bytes().chunks(2).map(|p| Some((digit(p[0])? << 4 | digit(*p.get(1)?)?) as u8)).collect();
+            let read = match Hash::from_hex(text.as_bytes()) {
+                Some(Hash::Bits128(bits)) => Some(bits.to_vec()),
+                Some(Hash::Bits256(bits)) => Some(bits.to_vec()),
+                None => None,
+            };
+            prop_assert_eq!(read, naive.filter(|bytes| [16, 32].contains(&bytes.len())));
+            let count = &text.as_bytes()[..8];
+            let naive = count.iter().all(u8::is_ascii_hexdigit).then(|| u32::from_str_radix(&text[..8], 16).unwrap());
+            prop_assert_eq!(nonce_count(count), naive);
+            prop_assert_eq!(nonce_count(&text.as_bytes()[..7]), None);
+        }
+    }
 
     const FULL: &[u8] = b"Digest username=\"bob\", realm=\"biloxi.example.com\",\r\n \
 nonce=\"dcd98b7102dd2f0e8b11d0f600bfb0c093\", uri=\"sip:bob@biloxi.example.com\", qop=auth, nc=00000001, \

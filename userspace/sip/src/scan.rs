@@ -149,6 +149,12 @@ pub(crate) fn plain_call_id(window: &[u8; 32]) -> usize {
     run_of_two(plain(low), plain(high))
 }
 
+/// How many of the 16 bytes from the front on are letters.
+#[inline(always)]
+pub(crate) fn letters(window: &[u8; 16]) -> usize {
+    first(!between(u8x16::new(*window) | u8x16::splat(0x20), b'a', b'z'))
+}
+
 /// How many of the 32 bytes from the front on are neither `"` nor `\`.
 #[inline(always)]
 pub(crate) fn plain_quoted(window: &[u8; 32]) -> usize {
@@ -243,6 +249,25 @@ pub(crate) fn short_number(front: &[u8; 8]) -> (u32, usize) {
     let digits = others.trailing_zeros() / 8;
     // The last digit into the top byte; below the first one zeros, which are zeros of the number too.
     (eight_digits(word.wrapping_shl(64 - 8 * digits)), digits as usize)
+}
+
+/// The eight bytes that sixteen hexadecimal digits of either case spell.
+#[inline(always)]
+pub(crate) fn hexadecimal(digits: &[u8; 16]) -> Option<[u8; 8]> {
+    let b = u8x16::new(*digits);
+    let letters = between(b | u8x16::splat(0x20), b'a', b'f');
+    if (letters | between(b, b'0', b'9')).to_bitmask() != 0xffff {
+        return None;
+    }
+    let nibbles = (b & u8x16::splat(0x0f)) + (letters & u8x16::splat(9));
+    // Two nibbles to a byte, two bytes to a pair, two pairs to a half.
+    let half = |word: u64| {
+        let bytes = (word << 4 | word >> 8) & 0x00ff_00ff_00ff_00ff;
+        let pairs = (bytes | bytes >> 8) & 0x0000_ffff_0000_ffff;
+        (pairs | pairs >> 16) & 0xffff_ffff
+    };
+    let [low, high]: [u64; 2] = bytemuck::cast(nibbles);
+    Some((half(low) | half(high) << 32).to_le_bytes())
 }
 
 /// The number whose eight digits, first one lowest, are the values of the bytes.
