@@ -12,7 +12,7 @@ use crate::limit;
 use crate::name::{self, HeaderName};
 use crate::scan::{self, BLOCK};
 use crate::start::{self, Spans};
-use crate::text::{self, Text};
+use crate::text;
 
 /// One header line. Offsets are into the datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -382,29 +382,9 @@ impl Index {
     }
 
     /// Puts the header line `bytes[line..end]`, which is not empty, into entry `count`.
-    #[inline(always)]
     fn add(&mut self, count: usize, bytes: &[u8], line: usize, end: usize) -> Result<(), Fault> {
-        let text = Text::alone(bytes);
-        let (mut known, mut len, mut from) = (HeaderName::Other, 0, 0);
-        if let Some(window) = text.window(line) {
-            len = scan::colon(window);
-            known = HeaderName::recognise(window, len).unwrap_or(HeaderName::Other);
-            from = line + len + 1;
-        }
-        if known == HeaderName::Other {
-            (known, len, from) = unusual_name(bytes, line, end)?;
-        }
-        if from > end {
-            return Err(Fault::HeaderLine);
-        }
-        // One space after the colon and none at the end is how nearly every line is written. An empty value ends in its
-        // colon and CRLF.
-        let mut to = end;
-        if text.byte(from) == b' ' && text.byte(from + 1) > b' ' && text.byte(end - 1) > b' ' {
-            from += 1;
-        } else {
-            (from, to) = trim(bytes, from, end);
-        }
+        let (known, len, from) = unusual_name(bytes, line, end)?;
+        let (from, to) = trim(bytes, from, end);
         let Some(entry) = self.entries.get_mut(count) else { return Err(Fault::TooManyHeaders) };
         *entry = Entry {
             line: line as u16,
@@ -478,7 +458,7 @@ fn unusual_line(bytes: &[u8], entry: &mut Entry) -> Option<()> {
 }
 
 /// The name of a header line that is not simply known from its first 16 bytes: longer, with white space before the
-/// colon, or unknown. Name, its length, and where the value begins.
+/// The name of a header line, however it is written: its length, and where the value begins after it.
 #[inline(never)]
 fn unusual_name(bytes: &[u8], line: usize, end: usize) -> Result<(HeaderName, usize, usize), Fault> {
     let text = bytes.get(line..end).unwrap_or_default();

@@ -113,8 +113,8 @@ pub(crate) type Span = (usize, usize);
 /// A [`Span`] inside a value, as views keep it: a message has at most 65,535 octets. Nothing ends at 0, so that is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Piece {
-    pub(crate) from: u16,
-    pub(crate) to: u16,
+    from: u16,
+    to: u16,
 }
 
 impl Piece {

@@ -92,7 +92,7 @@ impl<'a> Uri<'a> {
             if user_end == 0 {
                 return None;
             }
-            user = Piece { from: 4, to: 4 + user_end as u16 };
+            user = Piece::new((4, 4 + user_end), 0);
             host_at = from + user_end + 1;
         }
         // The four bytes before the host are those of the scheme, or of a user.
