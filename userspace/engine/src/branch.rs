@@ -1,10 +1,17 @@
-//! The branch of the Via that we put on requests: what a stateless proxy remembers about a transaction is written
-//! there (RFC 3261 section 16.11), and nobody else can write it.
+//! The branch of the Via that we put on requests. The response brings it back: by it a transaction finds its client
+//! branch without search, and a stateless proxy (RFC 3261 section 16.11) what it must remember. Nobody else can write
+//! one.
 //!
 //! ```text
+//! z9hG4bK t WW SSSSS GGGGGGG PPPPPPP MMMMMMMMMMMMM
+//!         │ │  │     │       │       └ MAC over all of it and the transaction (64 bits)
+//!         │ │  │     │       └ what decides the route, hashed: equal means a loop (RFC 5393 4.2.1; 32 bits)
+//!         │ │  │     └ generation of the slot
+//!         │ │  └ slot in the worker's table of branches
+//!         │ └ number of the worker
+//!         └ kind: of a transaction
+//!
 //! z9hG4bK s L UUUUUUUUUUUUU PPPPPPP MMMMMMMMMMMMM
-//!         │ │ │             │       └ MAC over all of it and the transaction (64 bits)
-//!         │ │ │             └ what decides the route, hashed: equal means a loop (RFC 5393 4.2.1; 32 bits)
 //!         │ │ └ unique, and the same for a retransmission, its CANCEL and its ACK (16.11; 64 bits)
 //!         │ └ index of the listen address the request came to; the response leaves from it (RFC 3581 section 4)
 //!         └ kind: stateless
@@ -18,18 +25,38 @@ use crate::keys::{Keys, Prf, read_base32, same, write_base32};
 /// RFC 3261 section 8.1.1.7.
 pub(crate) const COOKIE: &[u8] = b"z9hG4bK";
 
-/// This file's kind of branch.
+/// The kinds.
 const STATELESS: u8 = b's';
+const TRANSACTION: u8 = b't';
 
 /// Octets of a branch as text.
-pub(crate) const LEN: usize = 7 + 1 + 1 + 13 + 7 + 13;
+pub(crate) const LEN: usize = 7 + 1 + 14 + 7 + 13;
+
+/// What a branch leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Stateless {
+        /// Index of the listen address that the request came to.
+        listen: u8,
+        unique: u64,
+    },
+    Transaction(Slot),
+}
+
+/// A client branch of some worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot {
+    /// Below [`limit::WORKERS`](crate::limit::WORKERS).
+    pub(crate) worker: u16,
+    /// At most [`limit::BRANCHES`](crate::limit::BRANCHES).
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
 
 /// The readable parts of a branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Branch {
-    /// Index of the listen address that the request came to.
-    pub(crate) listen: u8,
-    pub(crate) unique: u64,
+    pub(crate) origin: Origin,
     pub(crate) looped: u32,
 }
 
@@ -44,9 +71,15 @@ pub(crate) struct Bound<'a> {
 
 impl Branch {
     fn mac(&self, keys: &Keys, bound: &Bound<'_>) -> u64 {
+        let (kind, one, other) = match self.origin {
+            Origin::Stateless { listen, unique } => (STATELESS, u64::from(listen), unique),
+            Origin::Transaction(Slot { worker, slot, generation }) => {
+                (TRANSACTION, u64::from(worker), u64::from(slot) << 32 | u64::from(generation))
+            }
+        };
         Prf::new(&keys.mac)
-            .number(u64::from(self.listen))
-            .number(self.unique)
+            .number(u64::from(kind) << 32 | one)
+            .number(other)
             .number(u64::from(self.looped))
             .field(bound.call_id)
             .number(u64::from(bound.cseq))
@@ -60,11 +93,23 @@ impl Branch {
         let (cookie, rest) = text.split_at_mut(COOKIE.len());
         cookie.copy_from_slice(COOKIE);
         let (kind, rest) = rest.split_at_mut(1);
-        kind.fill(STATELESS);
-        let (listen, rest) = rest.split_at_mut(1);
-        write_base32(u64::from(self.listen), listen);
-        let (unique, rest) = rest.split_at_mut(13);
-        write_base32(self.unique, unique);
+        let (origin, rest) = rest.split_at_mut(14);
+        match self.origin {
+            Origin::Stateless { listen, unique } => {
+                kind.fill(STATELESS);
+                let (first, rest) = origin.split_at_mut(1);
+                write_base32(u64::from(listen), first);
+                write_base32(unique, rest);
+            }
+            Origin::Transaction(of) => {
+                kind.fill(TRANSACTION);
+                let (worker, rest) = origin.split_at_mut(2);
+                write_base32(u64::from(of.worker), worker);
+                let (slot, generation) = rest.split_at_mut(5);
+                write_base32(u64::from(of.slot), slot);
+                write_base32(u64::from(of.generation), generation);
+            }
+        }
         let (looped, mac) = rest.split_at_mut(7);
         write_base32(u64::from(self.looped), looped);
         write_base32(self.mac(keys, bound), mac);
@@ -76,17 +121,29 @@ impl Branch {
         let text: &[u8; LEN] = text.try_into().ok()?;
         let (cookie, rest) = text.split_at(COOKIE.len());
         let (kind, rest) = rest.split_at(1);
-        let (listen, rest) = rest.split_at(1);
-        let (unique, rest) = rest.split_at(13);
+        let (origin, rest) = rest.split_at(14);
         let (looped, mac) = rest.split_at(7);
-        if !cookie.eq_ignore_ascii_case(COOKIE) || !kind.eq_ignore_ascii_case(&[STATELESS]) {
+        if !cookie.eq_ignore_ascii_case(COOKIE) {
             return None;
         }
-        let branch = Self {
-            listen: u8::try_from(read_base32(listen)?).ok()?,
-            unique: read_base32(unique)?,
-            looped: u32::try_from(read_base32(looped)?).ok()?,
+        let origin = if kind.eq_ignore_ascii_case(&[STATELESS]) {
+            let (listen, unique) = origin.split_at(1);
+            Origin::Stateless {
+                listen: u8::try_from(read_base32(listen)?).ok()?,
+                unique: read_base32(unique)?,
+            }
+        } else if kind.eq_ignore_ascii_case(&[TRANSACTION]) {
+            let (worker, rest) = origin.split_at(2);
+            let (slot, generation) = rest.split_at(5);
+            Origin::Transaction(Slot {
+                worker: u16::try_from(read_base32(worker)?).ok()?,
+                slot: u32::try_from(read_base32(slot)?).ok()?,
+                generation: u32::try_from(read_base32(generation)?).ok()?,
+            })
+        } else {
+            return None;
         };
+        let branch = Self { origin, looped: u32::try_from(read_base32(looped)?).ok()? };
         Some((branch, read_base32(mac)?))
     }
 
@@ -100,26 +157,36 @@ impl Branch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::limit;
     use proptest::prelude::*;
 
     fn bound(call_id: &[u8]) -> Bound<'_> {
         Bound { call_id, cseq: 7, reply_to: "192.0.2.1:5060".parse().unwrap() }
     }
 
+    fn origin() -> impl Strategy<Value = Origin> {
+        prop_oneof![
+            (0u8..32, any::<u64>()).prop_map(|(listen, unique)| Origin::Stateless { listen, unique }),
+            (0..limit::WORKERS as u16, 0..=limit::BRANCHES as u32, any::<u32>()).prop_map(
+                |(worker, slot, generation)| Origin::Transaction(Slot { worker, slot, generation })
+            ),
+        ]
+    }
+
     proptest! {
         #[test]
-        fn reads_what_it_wrote(listen in 0u8..32, unique: u64, looped: u32) {
+        fn reads_what_it_wrote(origin in origin(), looped: u32) {
             let keys = Keys::derive(&[9; 32]);
-            let branch = Branch { listen, unique, looped };
+            let branch = Branch { origin, looped };
             let text = branch.write(&keys, &bound(b"a@b"));
             prop_assert_eq!(Branch::verify(&text, &keys, &bound(b"a@b")), Some(branch));
             prop_assert_eq!(Branch::verify(&text.to_ascii_lowercase(), &keys, &bound(b"a@b")), Some(branch));
         }
 
         #[test]
-        fn any_other_digit_is_a_forgery(at in 8usize..LEN, digit in "[0-9a-z]") {
+        fn any_other_digit_is_a_forgery(origin in origin(), at in 7usize..LEN, digit in "[0-9a-z]") {
             let keys = Keys::derive(&[9; 32]);
-            let mut text = Branch { listen: 1, unique: 2, looped: 3 }.write(&keys, &bound(b"a@b"));
+            let mut text = Branch { origin, looped: 3 }.write(&keys, &bound(b"a@b"));
             let digit = digit.as_bytes()[0];
             prop_assume!(text[at] != digit);
             text[at] = digit;
@@ -135,7 +202,8 @@ mod tests {
     #[test]
     fn every_bound_part_counts() {
         let keys = Keys::derive(&[9; 32]);
-        let text = Branch { listen: 1, unique: 2, looped: 3 }.write(&keys, &bound(b"a@b"));
+        let origin = Origin::Stateless { listen: 1, unique: 2 };
+        let text = Branch { origin, looped: 3 }.write(&keys, &bound(b"a@b"));
         let verify = |keys, bound| Branch::verify(&text, keys, &bound).is_some();
         assert!(verify(&keys, bound(b"a@b")));
         assert!(!verify(&keys, bound(b"a@c")));

@@ -5,6 +5,7 @@
 
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
 
 use strowger_sip::Uri;
 
@@ -66,6 +67,15 @@ pub mod limit {
     pub const ALL_TARGETS: usize = 1024;
     /// Octets of a gateway group's name.
     pub const GATEWAY_NAME: usize = 63;
+    /// Workers of a node: two base-32 digits in the branch of every request sent on.
+    pub const WORKERS: usize = 1024;
+    /// Client branches of one worker: five base-32 digits in a branch.
+    pub const BRANCHES: usize = (1 << 25) - 1;
+    /// Messages that wait for [`Engine::transmit`](crate::Engine::transmit): those of a batch of datagrams, each of
+    /// which can bring the CANCELs of a fork. What does not fit is lost like a datagram.
+    pub const OUTBOX: usize = 4096;
+    /// Timers looked at in one [`Engine::on_timeout`](crate::Engine::on_timeout): about 100 µs.
+    pub const TIMER_BATCH: usize = 256;
 }
 
 /// Intervals and counts of the registrar (RFC 3261 section 10.3).
@@ -137,6 +147,78 @@ impl Default for Auth {
     }
 }
 
+/// Intervals of transactions (RFC 3261 section 17 and table 4, RFC 6026). All others follow from these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timers {
+    /// T1, the estimated round trip; 64 of them end a transaction (timers B, F, H, J, L, M).
+    pub t1: Duration,
+    /// T2, the longest interval between retransmissions of a non-INVITE request or a final response to INVITE.
+    pub t2: Duration,
+    /// T4, the longest a message stays in the network (timers I, K).
+    pub t4: Duration,
+    /// Timer C: how long a call may ring. More than 3 minutes (section 16.6 item 11).
+    pub c: Duration,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            t1: Duration::from_millis(500),
+            t2: Duration::from_secs(4),
+            t4: Duration::from_secs(5),
+            c: Duration::from_secs(185),
+        }
+    }
+}
+
+impl Timers {
+    /// 64 · T1.
+    pub(crate) fn give_up(&self) -> Duration {
+        self.t1 * 64
+    }
+
+    /// Timer D: at least 32 s over UDP (section 17.1.1.2).
+    pub(crate) fn d(&self) -> Duration {
+        self.give_up().max(Duration::from_secs(32))
+    }
+
+    /// After how long a request other than INVITE gets a 100: when a client's Timer E has been reset to T2 (RFC 4320
+    /// section 4.1).
+    pub(crate) fn trying(&self) -> Duration {
+        let (mut at, mut interval) = (Duration::ZERO, self.t1);
+        while interval < self.t2 {
+            at += interval;
+            interval *= 2;
+        }
+        at
+    }
+}
+
+/// What one worker's transactions may take. Memory is reserved at the start and used as it is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transactions {
+    /// Server transactions at once. Beyond: 503, or without state where a dialog's token allows that.
+    pub max: usize,
+    /// Client transactions at once: the branches of all requests.
+    pub max_branches: usize,
+    /// Octets for kept messages.
+    pub max_kept: usize,
+}
+
+impl Default for Transactions {
+    fn default() -> Self {
+        Self::sized(200_000)
+    }
+}
+
+impl Transactions {
+    /// For so many transactions, with what they usually take: half as many branches again, and 1.5 KiB of messages.
+    #[must_use]
+    pub const fn sized(max: usize) -> Self {
+        Self { max, max_branches: max.saturating_add(max / 2), max_kept: max.saturating_mul(1536) }
+    }
+}
+
 /// What the engine has to know about its node. Shared by all workers.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Config {
@@ -160,6 +242,12 @@ pub struct Config {
     pub per_source_pps: u32,
     /// Bindings held at once; also the number of users that may have some.
     pub max_bindings: usize,
+    /// Intervals of transactions.
+    pub timers: Timers,
+    /// What a worker's transactions may take.
+    pub transactions: Transactions,
+    /// Forward without transactions (section 16.11): for workers that do not get all messages of a transaction.
+    pub stateless: bool,
     /// The key of branches, tags and Record-Route tokens. Random, and kept over a restart, or else dialogs that are
     /// up cannot be ended through the restarted node.
     pub secret: [u8; 32],
@@ -181,6 +269,9 @@ impl Default for Config {
             routes: Vec::new(),
             per_source_pps: 2000,
             max_bindings: 1_000_000,
+            timers: Timers::default(),
+            transactions: Transactions::default(),
+            stateless: false,
             secret: [0; 32],
             server: String::new(),
         }
@@ -201,10 +292,16 @@ impl fmt::Debug for Config {
             .field("routes", &self.routes)
             .field("per_source_pps", &self.per_source_pps)
             .field("max_bindings", &self.max_bindings)
+            .field("timers", &self.timers)
+            .field("transactions", &self.transactions)
+            .field("stateless", &self.stateless)
             .field("server", &self.server)
             .finish_non_exhaustive()
     }
 }
+
+/// The longest interval of a transaction: what is longer was meant otherwise.
+const MAX_TIMER: Duration = Duration::from_secs(86_400);
 
 impl Config {
     /// Checks every field.
@@ -269,6 +366,20 @@ impl Config {
         }
         gateway::check(&self.gateways, &self.listen)?;
         Routing::new(&self.routes, &self.gateways)?;
+        let Timers { t1, t2, t4, c } = self.timers;
+        if t1.is_zero()
+            || t2 < t1
+            || t4.is_zero()
+            || c <= Duration::from_secs(180)
+            || c > MAX_TIMER
+            || t2 > MAX_TIMER
+        {
+            return Err(ConfigError::Timers(self.timers));
+        }
+        let Transactions { max, max_branches, .. } = self.transactions;
+        if max == 0 || max_branches == 0 || max.max(max_branches) > limit::BRANCHES {
+            return Err(ConfigError::Transactions(self.transactions));
+        }
         if self.secret == [0; 32] {
             return Err(ConfigError::Secret);
         }
@@ -420,6 +531,12 @@ pub enum ConfigError {
         /// What is wrong, and what is accepted.
         problem: String,
     },
+    /// An interval of 0, T2 below T1, Timer C not above 3 minutes, or one above a day.
+    Timers(Timers),
+    /// A table of 0, or above [`limit::BRANCHES`].
+    Transactions(Transactions),
+    /// A worker's number that is not below [`limit::WORKERS`].
+    Worker(u16),
     /// No secret.
     Secret,
     /// A server name that is too long or has control characters.
@@ -475,6 +592,19 @@ impl fmt::Display for ConfigError {
             Self::Gateway { name, key, problem } => write!(f, "gateways.{name}.{key}: {problem}"),
             Self::TooManyRoutes => write!(f, "routes: at most {} rules", limit::ROUTES),
             Self::Route { at, key, problem } => write!(f, "routes[{at}].{key}: {problem}"),
+            Self::Timers(t) => write!(
+                f,
+                "sip.timers: 0 < T1 <= T2, 0 < T4, 180 s < Timer C, none above a day; not T1 {:?}, T2 {:?}, T4 {:?}, C {:?}",
+                t.t1, t.t2, t.t4, t.c
+            ),
+            Self::Transactions(t) => write!(
+                f,
+                "limits.transactions: {} transactions with {} branches are not 1 to {}",
+                t.max,
+                t.max_branches,
+                limit::BRANCHES
+            ),
+            Self::Worker(n) => write!(f, "worker {n}: there are at most {}", limit::WORKERS),
             Self::Secret => f.write_str("secret: 32 random octets are needed"),
             Self::Server => write!(f, "server: at most {} printable ASCII characters", limit::SERVER),
             Self::Health => f.write_str("the gateways' health was made for another configuration"),
@@ -553,6 +683,11 @@ mod tests {
         wrong(&|c| c.auth.nonce_lifetime = 86_401, "auth.nonce_lifetime");
         wrong(&|c| c.auth.trusted = vec!["192.0.2.1".parse().unwrap(); 257], "auth.trusted");
         wrong(&|c| c.auth.nonces = 0, "auth.nonces");
+        wrong(&|c| c.timers.t1 = Duration::ZERO, "sip.timers");
+        wrong(&|c| c.timers.t2 = Duration::from_millis(499), "sip.timers");
+        wrong(&|c| c.timers.c = Duration::from_secs(180), "sip.timers");
+        wrong(&|c| c.transactions.max = 0, "limits.transactions");
+        wrong(&|c| c.transactions = Transactions::sized(limit::BRANCHES), "limits.transactions");
         wrong(&|c| c.secret = [0; 32], "secret");
         wrong(&|c| c.server = "a\r\nb".into(), "server");
     }

@@ -157,6 +157,34 @@ counters! {
         CallAnswered = "call_answered",
         /// BYE requests sent on, their retransmissions included.
         CallEnded = "call_ended",
+        /// Transactions begun.
+        TransactionBegun = "transaction_begun",
+        /// Requests that a transaction knew already and took: retransmissions, and the ACK of a non-2xx.
+        RequestAbsorbed = "request_absorbed",
+        /// Responses that went no further: 100s, retransmissions, and what came after the final response.
+        ResponseAbsorbed = "response_absorbed",
+        /// Requests sent again, since nothing was answered (timers A and E).
+        RequestRepeated = "request_repeated",
+        /// Responses sent again: asked for by a retransmission, or not acknowledged yet (timer G).
+        ResponseRepeated = "response_repeated",
+        /// ACKs sent for final responses other than 2xx.
+        AckSent = "ack_sent",
+        /// CANCELs sent, their retransmissions included.
+        CancelSent = "cancel_sent",
+        /// Branches that ended without a final response (timers B and F, or a CANCEL that nothing came of).
+        BranchTimeout = "branch_timeout",
+        /// Branches cancelled because they rang for too long (timer C).
+        BranchRangOut = "branch_rang_out",
+        /// Final responses other than 2xx whose ACK never came (timer H).
+        FinalUnacknowledged = "final_unacknowledged",
+        /// Requests for which there was no transaction left: refused, or sent on without.
+        TransactionLimit = "transaction_limit",
+        /// Messages that could not be kept, for lack of memory, and so cannot be repeated.
+        KeptLimit = "kept_limit",
+        /// Messages lost because too many waited to be sent.
+        OutboxFull = "outbox_full",
+        /// Replies 100 Trying.
+        Reply100 = "reply_100",
         /// Replies 200 OK.
         Reply200 = "reply_200",
         /// Replies 400: the request is malformed; the reason phrase says how.
@@ -171,6 +199,8 @@ counters! {
         Reply404 = "reply_404",
         /// Replies 405: a method that this server does not serve itself.
         Reply405 = "reply_405",
+        /// Replies 408: nothing was answered in time.
+        Reply408 = "reply_408",
         /// Replies 414: Request-URI too long.
         Reply414 = "reply_414",
         /// Replies 416: a URI scheme other than sip.
@@ -187,6 +217,8 @@ counters! {
         Reply482 = "reply_482",
         /// Replies 483: Max-Forwards was used up.
         Reply483 = "reply_483",
+        /// Replies 487: cancelled, and nothing was answered in time.
+        Reply487 = "reply_487",
         /// Replies 500: a REGISTER out of order, or no next hop that can be reached.
         Reply500 = "reply_500",
         /// Replies 501: a method nobody has heard of, for this server itself.
@@ -253,6 +285,8 @@ counters! {
         DropResponseNotOurs = "drop_response_not_ours",
         /// Responses whose branch we did not make for this transaction.
         DropResponseForged = "drop_response_forged",
+        /// Responses to a transaction that is over, or another worker's.
+        DropResponseStray = "drop_response_stray",
         /// Responses without a second Via: we send no requests of our own.
         DropResponseNoNextVia = "drop_response_no_next_via",
         /// Messages that came to an address or from a port that cannot be answered.

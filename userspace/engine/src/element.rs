@@ -10,9 +10,10 @@
 use core::net::SocketAddr;
 use std::sync::Arc;
 
-use strowger_sip::{Buffer, EditPlan, HeaderName, Message, Method, Uri};
+use strowger_sip::{Buffer, EditPlan, HeaderName, Message, Method, Reply, Uri};
 
 use crate::answer::{Answer, REPLY_GROWTH};
+use crate::branch;
 use crate::config::{Config, ConfigError, limit};
 use crate::counters::{Counters, Event};
 use crate::date::WallClock;
@@ -30,7 +31,13 @@ use crate::response;
 use crate::routing::{self, Decision, RouteFacts, Routing, UriText};
 use crate::site::Site;
 use crate::time::Time;
+use crate::transaction::{Begin, Core, Keep, Known, Outcome};
 use crate::users::{NoUsers, Users};
+
+/// Octets that forwarding adds to a request at most, but for a target much longer than the Request-URI: Via,
+/// Record-Route, marks of the Via before. Only a guess whether it can be kept; when it then cannot, it is sent all the
+/// same, and not repeated.
+const FORWARD_GROWTH: usize = 512;
 
 /// Where and when a message came.
 pub(crate) struct Origin {
@@ -49,27 +56,32 @@ pub(crate) struct Step {
     remote: SocketAddr,
     /// A request on its way: when there is no room for it, its sender hears of it.
     pub(crate) request: bool,
+    /// Whether it leaves now; else it is only kept.
+    pub(crate) send: bool,
+    /// What it is kept as.
+    keep: Keep,
     /// Counted when it is sent.
     events: [Option<Event>; 2],
 }
 
 /// How a request was carried out.
 enum Done {
-    /// The plan makes it the forwarded request, which leaves from the listen address with this index. The event is
-    /// counted when it is sent.
-    Forwarded(u8, SocketAddr, Option<Event>),
+    /// The plan makes it the forwarded request, which leaves from the listen address with this index, and is kept. The
+    /// event is counted when it is sent.
+    Forwarded(u8, SocketAddr, Keep, Option<Event>),
     /// The answer says what the 200 contains.
     Served,
 }
 
-/// Registrar and stateless proxy.
+/// Registrar and proxy.
 pub(crate) struct Element {
     config: Arc<Config>,
     location: Arc<Location>,
     site: Site,
     keys: Keys,
     pub(crate) counters: Counters,
-    pub(crate) expiry: Expiry,
+    core: Core,
+    expiry: Expiry,
     pub(crate) clock: Option<WallClock>,
     routing: Routing,
     gateways: Gateways,
@@ -87,6 +99,8 @@ struct Way {
     action: Action,
     /// The Request-URI is the one in [`Element::written`].
     rewritten: bool,
+    /// Without a transaction.
+    stateless: bool,
 }
 
 /// See [`Way`].
@@ -111,8 +125,15 @@ impl Action {
 }
 
 impl Element {
-    pub(crate) fn new(config: Arc<Config>, location: Arc<Location>) -> Result<Self, ConfigError> {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        location: Arc<Location>,
+        worker: u16,
+    ) -> Result<Self, ConfigError> {
         config.validate()?;
+        if usize::from(worker) >= limit::WORKERS {
+            return Err(ConfigError::Worker(worker));
+        }
         let keys = Keys::derive(&config.secret);
         if !location.fits(&config, &keys) {
             return Err(ConfigError::Location);
@@ -126,6 +147,7 @@ impl Element {
             written: Box::new(UriText::new()),
             aimed: Box::new(UriText::new()),
             auth,
+            core: Core::new(&config, worker),
             config,
             location,
             site,
@@ -173,39 +195,50 @@ impl Element {
         Ok(())
     }
 
+    /// Keeps the message, once edited, as the step says.
+    pub(crate) fn keep(&mut self, now: Time, step: &Step, message: &[u8]) {
+        self.core.keep(now, step.keep, message, &mut self.counters);
+    }
+
+    /// Forgets the transaction of a request that could not be sent.
+    pub(crate) fn abandon(&mut self, step: &Step) {
+        if let Keep::Request(transaction) = step.keep {
+            self.core.abandon(transaction);
+        }
+    }
+
     pub(crate) fn timeout(&self) -> Option<Time> {
-        [self.expiry.next(), self.prober.timeout()].into_iter().flatten().min()
+        [self.core.next_timer(), self.expiry.next(), self.prober.timeout()].into_iter().flatten().min()
     }
 
     pub(crate) fn on_timeout(&mut self, now: Time) {
-        self.expire(now);
+        self.core.on_timeout(now, &mut self.counters);
+        let expired = self.expiry.run(&self.location, now);
+        self.counters.add(Event::BindingExpired, expired as u64);
         self.prober.on_timeout(now, &self.gateways);
     }
 
-    fn expire(&mut self, now: Time) {
-        let expired = self.expiry.run(&self.location, now);
-        self.counters.add(Event::BindingExpired, expired as u64);
-    }
-
     pub(crate) fn transmit(&mut self, _now: Time, buffer: &mut Buffer<'_>) -> Option<Flow> {
+        if let Some(flow) = self.core.transmit(&self.site, &self.keys, buffer, &mut self.counters) {
+            return Some(flow);
+        }
         let (local, remote) = self.prober.transmit(&self.site, buffer)?;
         self.counters.count(Event::ProbeSent);
         Some(Flow { local: self.site.listen(local)?.address, remote })
     }
 
     pub(crate) fn has_transmit(&self) -> bool {
-        self.prober.has_transmit()
+        self.core.has_transmit() || self.prober.has_transmit()
     }
 
     pub(crate) fn occupancy(&self) -> Occupancy {
-        let none = Level::default();
         Occupancy {
-            transactions: none,
-            branches: none,
-            kept: none,
-            dialogs: none,
-            timers: none,
-            outbox: none,
+            transactions: self.core.transactions(),
+            branches: self.core.branches(),
+            kept: self.core.kept(),
+            dialogs: Level::default(),
+            timers: self.core.timers(),
+            outbox: self.core.outbox(),
         }
     }
 
@@ -214,7 +247,7 @@ impl Element {
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        !self.has_transmit()
+        self.core.is_idle()
     }
 
     /// `Ok(None)`: a transaction took it, and nothing of it goes on.
@@ -239,12 +272,28 @@ impl Element {
                 false => Err(Reason::ResponseForged),
             };
         }
-        let (local, remote) = response::forward(message, &self.site, &self.keys, plan)?;
+        let (branch, next) = response::verify(message, &self.site, &self.keys, &self.core)?;
+        let outcome = match branch.origin {
+            branch::Origin::Stateless { listen, .. } => Outcome::Forward(listen, next, Keep::Nothing),
+            branch::Origin::Transaction(slot) => {
+                self.core.response(origin.now, slot, message, &mut self.counters)?
+            }
+        };
         self.gateway_answered(origin.now, code);
-        self.answered(origin, message);
+        let (local, remote, keep, send) = match outcome {
+            Outcome::Forward(local, remote, keep) => (local, remote, keep, true),
+            Outcome::Keep(keep) => (origin.listen, next, keep, false),
+            Outcome::Absorbed => return Ok(None),
+        };
+        // The configuration may have changed under a secret that stayed.
+        self.site.listen(local).ok_or(Reason::ResponseForged)?;
+        if send {
+            self.answered(origin, message);
+        }
+        response::edit(message, &self.site, &self.keys, plan)?;
         let answers = code / 100 == 2 && message.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
         let events = [Some(Event::ResponseForwarded), answers.then_some(Event::CallAnswered)];
-        Ok(Some(Step { local, remote, request: false, events }))
+        Ok(Some(Step { local, remote, request: false, send, keep, events }))
     }
 
     /// `Ok(None)`: a transaction took it, and nothing of it goes on.
@@ -268,16 +317,26 @@ impl Element {
         answer.clear();
         let arrival = (origin.listen, origin.remote);
         let done = match Request::read(message, method, &self.site, &self.keys, arrival) {
-            Ok(request) if self.retransmission(origin, &request) => return Ok(None),
-            Ok(request) if request.acknowledges_us(&self.keys) => return Err(Reason::Ack),
             Ok(request) => {
-                self.admission(origin, &request).and_then(|()| self.carry_out(origin, &request, plan, answer))
+                let key = request.key(&self.keys);
+                match self.retransmission(origin, key, method) {
+                    Some(Known::Absorbed) => return Ok(None),
+                    Some(Known::Cancelled) => {
+                        return self.answer(origin, &message, 200, plan, answer).map(Some);
+                    }
+                    Some(Known::Acknowledged) => {}
+                    None if request.acknowledges_us(&self.keys) => return Err(Reason::Ack),
+                    None => {}
+                }
+                self.admission(origin, &request)
+                    .and_then(|()| self.carry_out(origin, &request, key, plan, answer))
             }
             Err(refusal) => Err(refusal),
         };
         match done {
-            Ok(Done::Forwarded(local, remote, event)) => {
-                Ok(Step { local, remote, request: true, events: [Some(Event::RequestForwarded), event] })
+            Ok(Done::Forwarded(local, remote, keep, event)) => {
+                let events = [Some(Event::RequestForwarded), event];
+                Ok(Step { local, remote, request: true, send: true, keep, events })
             }
             Ok(Done::Served) => self.reply(origin, &message, method, 200, plan, answer),
             Err(refusal) => self.refuse(origin, &message, &refusal, plan, answer),
@@ -285,9 +344,10 @@ impl Element {
         .map(Some)
     }
 
-    /// Whether a transaction knows this request and has done with it what is to be done.
-    fn retransmission(&mut self, _origin: &Origin, _request: &Request<'_>) -> bool {
-        false
+    /// What is left to do with a request that a transaction knows; `None` when none does.
+    fn retransmission(&mut self, origin: &Origin, key: u128, method: Method<'_>) -> Option<Known> {
+        let transaction = self.core.find(key)?;
+        Some(self.core.again(origin.now, transaction, method, &mut self.counters))
     }
 
     /// Whether there is room for this request, now and for this source.
@@ -348,7 +408,7 @@ impl Element {
             if elsewhere && !request.in_our_dialog() && !known {
                 return Err(Refusal::Relay);
             }
-            return Action::of(destination).map(|action| Way { action, rewritten: false });
+            return Action::of(destination).map(|action| Way { action, rewritten: false, stateless: false });
         }
         let parties = self.routing.wants_parties();
         let facts = RouteFacts {
@@ -362,7 +422,7 @@ impl Element {
             to: parties.then(|| request.headers.to.uri().ok()).flatten(),
             uri: request.uri,
         };
-        let Decision { action, rewritten, rule, .. } = self.routing.decide(&facts, &mut self.written);
+        let Decision { action, rewritten, rule, stateless } = self.routing.decide(&facts, &mut self.written);
         let destination = match rewritten {
             true => {
                 let uri = Uri::parse(self.written.as_bytes()).map_err(Refusal::Uri)?;
@@ -383,7 +443,7 @@ impl Element {
         if out && !known && (self.config.auth_required || rule.is_none()) {
             return Err(Refusal::Relay);
         }
-        Ok(Way { action, rewritten })
+        Ok(Way { action, rewritten, stateless })
     }
 
     /// Whether the sender of a request is known to be one whose requests may leave for elsewhere.
@@ -397,11 +457,16 @@ impl Element {
         origin: &Origin,
         request: &Request<'_>,
         way: &Way,
-        looped: u32,
+        (looped, leads_to): (u32, branch::Origin),
         plan: &mut EditPlan,
     ) -> Result<(u8, SocketAddr), Refusal> {
-        let forward =
-            Forward { site: &self.site, keys: &self.keys, record_route: self.config.record_route, looped };
+        let forward = Forward {
+            site: &self.site,
+            keys: &self.keys,
+            record_route: self.config.record_route,
+            looped,
+            origin: leads_to,
+        };
         let uri = match way.rewritten {
             true => Uri::parse(self.written.as_bytes()).map_err(Refusal::Uri)?,
             false => request.uri,
@@ -459,6 +524,7 @@ impl Element {
         &mut self,
         origin: &Origin,
         request: &Request<'_>,
+        key: u128,
         plan: &mut EditPlan,
         answer: &mut Answer,
     ) -> Result<Done, Refusal> {
@@ -481,15 +547,73 @@ impl Element {
             return self.serve(origin, request, answer).map(|()| Done::Served);
         }
         let way = self.routing(origin, request, &destination, sender)?;
-        let (local, remote) = self.targets(origin, request, &way, looped, plan)?;
+        let place = self.place(request, way.stateless)?;
+        let leads_to = match place {
+            Some(slot) => branch::Origin::Transaction(slot),
+            None => branch::Origin::Stateless { listen: request.listen, unique: key as u64 },
+        };
+        let (local, remote) = self.targets(origin, request, &way, (looped, leads_to), plan)?;
         self.consume_credentials(request, plan)?;
+        let keep = match place {
+            Some(_) => self.begin(origin, request, key, local, remote),
+            None => Keep::Nothing,
+        };
         self.begun(origin, request);
         let event = match request.method {
             Method::Invite if request.headers.to.tag().is_none() => Some(Event::CallBegun),
             Method::Bye => Some(Event::CallEnded),
             _ => None,
         };
-        Ok(Done::Forwarded(local, remote, event))
+        Ok(Done::Forwarded(local, remote, keep, event))
+    }
+
+    /// The place for a transaction of this request. `None`: it goes without, because its method has none (section 16.11
+    /// for CANCEL, 17 for ACK), because a rule or the configuration says so, or because the tables are full and it belongs to a
+    /// dialog of ours.
+    fn place(&mut self, request: &Request<'_>, stateless: bool) -> Result<Option<branch::Slot>, Refusal> {
+        if stateless || self.config.stateless || matches!(request.method, Method::Ack | Method::Cancel) {
+            return Ok(None);
+        }
+        let place = self.core.vacant();
+        match place.filter(|_| self.core.has_room(request.message.bytes().len() + FORWARD_GROWTH)) {
+            Some(slot) => Ok(Some(slot)),
+            None if request.in_our_dialog() => {
+                self.counters.count(Event::TransactionLimit);
+                Ok(None)
+            }
+            None => Err(Refusal::TransactionsFull(limit::RETRY_AFTER)),
+        }
+    }
+
+    /// Begins the transaction of a request that is about to be sent on; to an INVITE, a 100 is sent at once.
+    fn begin(
+        &mut self,
+        origin: &Origin,
+        request: &Request<'_>,
+        key: u128,
+        local: u8,
+        remote: SocketAddr,
+    ) -> Keep {
+        let begin = Begin {
+            key,
+            invite: request.method == Method::Invite,
+            listen: request.listen,
+            reply_to: request.reply_to,
+            local,
+            remote,
+        };
+        let Some(transaction) = self.core.begin(origin.now, &begin, &mut self.counters) else {
+            return Keep::Nothing;
+        };
+        if begin.invite {
+            let message = &request.message;
+            let (received, rport) = request.via_marks();
+            let trying = |plan: &mut EditPlan| {
+                plan.reply(message, &Reply { code: 100, received, rport, ..Reply::default() })
+            };
+            self.core.trying(transaction, message, trying, &mut self.counters);
+        }
+        Keep::Request(transaction)
     }
 
     /// A request for this server itself: what the 200 says goes into `answer`.
@@ -574,9 +698,22 @@ impl Element {
             Method::Cancel => return Err(Reason::Cancel),
             _ => {}
         }
+        self.answer(origin, message, code, plan, answer)
+    }
+
+    /// As [`reply`](Self::reply), whatever the method.
+    fn answer(
+        &self,
+        origin: &Origin,
+        message: &Message<'_>,
+        code: u16,
+        plan: &mut EditPlan,
+        answer: &Answer,
+    ) -> Result<Step, Reason> {
         let via = message.top_via().map_err(|_| Reason::Unanswerable)?;
         answer.plan(message, &via, origin.remote, code, &self.keys, plan).map_err(|_| Reason::NoRoom)?;
         let remote = request::reply_to(&via, origin.remote);
-        Ok(Step { local: origin.listen, remote, request: false, events: [Some(reply_event(code)), None] })
+        let events = [Some(reply_event(code)), None];
+        Ok(Step { local: origin.listen, remote, request: false, send: true, keep: Keep::Nothing, events })
     }
 }

@@ -61,6 +61,8 @@ pub enum Reason {
     ResponseNotOurs,
     /// A response with a branch that we did not make for this transaction.
     ResponseForged,
+    /// A response with a branch of ours whose transaction is over (RFC 6026 section 7.3), or another worker's.
+    ResponseStray,
     /// A response with no Via but ours.
     ResponseNoNextVia,
     /// To an address that is not ours, or from one that cannot be answered.
@@ -84,6 +86,7 @@ impl Reason {
             Self::ResponseMalformed => Event::DropResponseMalformed,
             Self::ResponseNotOurs => Event::DropResponseNotOurs,
             Self::ResponseForged => Event::DropResponseForged,
+            Self::ResponseStray => Event::DropResponseStray,
             Self::ResponseNoNextVia => Event::DropResponseNoNextVia,
             Self::Flow => Event::DropFlow,
             Self::NoRoom => Event::DropNoRoom,
@@ -118,7 +121,7 @@ pub struct Level {
     pub limit: usize,
 }
 
-/// The SIP element of one worker: registrar and stateless proxy.
+/// The SIP element of one worker: registrar and proxy.
 pub struct Engine {
     element: Element,
     index: Box<Index>,
@@ -132,8 +135,21 @@ impl Engine {
     /// # Errors
     /// The configuration is wrong, or the table was made for another one.
     pub fn new(config: Arc<Config>, location: Arc<Location>) -> Result<Self, ConfigError> {
+        Self::for_worker(config, location, 0)
+    }
+
+    /// As [`new`](Self::new), for the worker with this number, below [`limit::WORKERS`](crate::limit::WORKERS), of those
+    /// that share the addresses.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); a number that is too high.
+    pub fn for_worker(
+        config: Arc<Config>,
+        location: Arc<Location>,
+        worker: u16,
+    ) -> Result<Self, ConfigError> {
         Ok(Self {
-            element: Element::new(config, location)?,
+            element: Element::new(config, location, worker)?,
             index: Box::new(Index::new()),
             plan: Box::new(EditPlan::new()),
             answer: Box::new(Answer::new()),
@@ -195,6 +211,7 @@ impl Engine {
             Ok(()) => step,
             // The message is as it was: say that it is too large to be sent on.
             Err(_) if step.request => {
+                element.abandon(&step);
                 let parsed = Message::parse(message.message(), index).map_err(|_| Reason::NoRoom)?;
                 let step = element.refuse(&origin, &parsed, &Refusal::TooLarge, plan, answer)?;
                 plan.apply(message).map_err(|_| Reason::NoRoom)?;
@@ -202,6 +219,10 @@ impl Engine {
             }
             Err(_) => return Err(Reason::NoRoom),
         };
+        element.keep(now, &step, message.message());
+        if !step.send {
+            return Ok(None);
+        }
         element.finish(&step).map(Some).ok_or(Reason::Flow)
     }
 
@@ -245,7 +266,8 @@ impl Engine {
         self.element.timeout()
     }
 
-    /// Collects bindings that ran out, and asks gateways how they are: a bounded number, so [`timeout`](Self::timeout) may be due again at once.
+    /// Lets timers fire and collects bindings that ran out, and asks gateways how they are: a bounded number, so [`timeout`](Self::timeout) may be due
+    /// again at once. What is to be sent is then in [`transmit`](Self::transmit).
     pub fn on_timeout(&mut self, now: Time) {
         self.element.on_timeout(now);
     }

@@ -1,13 +1,14 @@
-//! The SIP element of a node without sockets, clock or threads: registrar, location, stateless proxy.
+//! The SIP element of a node without sockets, clock or threads: registrar, location, proxy with transactions.
 //!
 //! One law for the whole interface: [`Engine::handle`] takes a message and edits it where it lies, and says where it
 //! goes; what leaves besides is drained with [`Engine::transmit`]; [`Engine::timeout`] says when
 //! [`Engine::on_timeout`] is wanted; time is an argument. Workers have an engine
 //! each and share one [`Location`]. So the behaviour of a whole node runs in a test, with virtual time, without root.
 //!
-//! The way of a request: `engine` parses, `request` reads what decides, `proxy` validates and finds the next hop,
-//! `registrar` serves REGISTER, `refusal` and `answer` say no and yes. The way of a response: `response`. What makes
-//! it stateless is in `branch` and `route`: all that must be remembered travels in the message, under a MAC.
+//! The way of a request: `engine` parses, `request` reads what decides, `transaction` says whether it is known, `proxy`
+//! validates and finds the next hop, `registrar` serves REGISTER, `refusal` and `answer` say no and yes. The way of a
+//! response: `response` believes it or not, `transaction` says what becomes of it. What survives without state is in
+//! `branch` and `route`: it travels in the message, under a MAC.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -38,6 +39,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod arena;
 mod branch;
 mod config;
 mod counters;
@@ -45,10 +47,12 @@ mod date;
 mod digest;
 mod element;
 mod engine;
+mod fork;
 mod gateway;
 mod gruu;
 mod keys;
 mod location;
+mod outbox;
 mod proxy;
 mod refusal;
 mod registrar;
@@ -59,9 +63,11 @@ mod routing;
 mod site;
 mod text;
 mod time;
+mod timer;
+mod transaction;
 mod users;
 
-pub use config::{Auth, Config, ConfigError, Registrar, limit};
+pub use config::{Auth, Config, ConfigError, Registrar, Timers, Transactions, limit};
 pub use counters::{Counters, Event};
 pub use digest::Algorithm;
 pub use engine::{Engine, Flow, Level, Occupancy, Reason, Verdict};

@@ -1,13 +1,13 @@
 //! The proxy core: where a request goes next (RFC 3261 sections 16.3 to 16.6), and the branch it gets.
 //!
-//! Stateless (section 16.11): everything here is computed from the message, the configuration and the location
-//! table.
+//! Everything here is computed from the message, the configuration and the location table; what a request goes on as
+//! is the same with a transaction and without (section 16.11), but for the branch.
 
 use core::net::SocketAddr;
 
 use strowger_sip::{EditError, EditPlan, HeaderName, Method, Scheme, Transport, Uri, Via};
 
-use crate::branch::{Bound, Branch};
+use crate::branch::{Bound, Branch, Origin};
 use crate::keys::Keys;
 use crate::location::{BoundFlow, Target};
 use crate::refusal::Refusal;
@@ -121,6 +121,8 @@ pub(crate) struct Forward<'e> {
     pub(crate) record_route: bool,
     /// The loop part of the branch.
     pub(crate) looped: u32,
+    /// What the branch leads to.
+    pub(crate) origin: Origin,
 }
 
 impl Forward<'_> {
@@ -217,8 +219,7 @@ impl Forward<'_> {
         if request_uri != request.received_uri {
             plan.replace_request_uri(message, request_uri)?;
         }
-        let branch =
-            Branch { listen: request.listen, unique: request.unique(self.keys), looped: self.looped };
+        let branch = Branch { origin: self.origin, looped: self.looped };
         let bound = Bound { call_id: headers.call_id, cseq: headers.cseq.number, reply_to: request.reply_to };
         let branch = branch.write(self.keys, &bound);
         let via: [&[u8]; 4] = [b"SIP/2.0/UDP ", out.text.as_bytes(), b";branch=", &branch];

@@ -70,6 +70,8 @@ pub(crate) enum Refusal {
     ContactLimit(u32),
     /// 503: the table is full; try again in so many seconds.
     TableFull(u32),
+    /// 503: no more transactions; try again in so many seconds.
+    TransactionsFull(u32),
     /// 503: the node is going down; try again in so many seconds.
     Draining(u32),
     /// 500: no target of the gateway group is up. Not 503, as with [`Unreachable`](Self::Unreachable).
@@ -101,9 +103,9 @@ impl Refusal {
             Self::TooManyHops => 483,
             Self::OutOfOrder | Self::Unreachable => 500,
             Self::UnknownMethod => 501,
-            Self::ContactLimit(_) | Self::TableFull(_) | Self::Draining(_) => 503,
             Self::GatewaysDown => 500,
             Self::Rejected(rejection) => rejection.code,
+            Self::ContactLimit(_) | Self::TableFull(_) | Self::TransactionsFull(_) | Self::Draining(_) => 503,
             Self::TooLarge => 513,
         }
     }
@@ -117,6 +119,7 @@ impl Refusal {
             Self::Unreachable => Event::NextHopUnreachable,
             Self::ContactLimit(_) => Event::ContactLimit,
             Self::TableFull(_) => Event::BindingLimit,
+            Self::TransactionsFull(_) => Event::TransactionLimit,
             _ => return None,
         })
     }
@@ -129,7 +132,10 @@ impl Refusal {
             Self::Extension(name) => unsupported(request, *name, lines),
             Self::PathUnasked => lines.write_str("Unsupported: path\r\n"),
             Self::TooBrief(seconds) => write!(lines, "Min-Expires: {seconds}\r\n"),
-            Self::ContactLimit(seconds) | Self::TableFull(seconds) | Self::Draining(seconds) => {
+            Self::ContactLimit(seconds)
+            | Self::TableFull(seconds)
+            | Self::TransactionsFull(seconds)
+            | Self::Draining(seconds) => {
                 write!(lines, "Retry-After: {seconds}\r\n")
             }
             _ => Ok(()),
@@ -185,7 +191,7 @@ impl fmt::Display for Refusal {
             Self::Unreachable => "Next Hop Unreachable",
             Self::UnknownMethod => "Not Implemented",
             Self::ContactLimit(_) => "Too Many Contacts",
-            Self::TableFull(_) => "Service Unavailable",
+            Self::TableFull(_) | Self::TransactionsFull(_) => "Service Unavailable",
             Self::Draining(_) => "Going Down",
             Self::GatewaysDown => "No Gateway Available",
             Self::Rejected(rejection) => rejection.phrase(),
@@ -199,6 +205,9 @@ pub(crate) fn reply_event(code: u16) -> Event {
     match code {
         401 => Event::Reply401,
         407 => Event::Reply407,
+        100 => Event::Reply100,
+        408 => Event::Reply408,
+        487 => Event::Reply487,
         403 => Event::Reply403,
         404 => Event::Reply404,
         405 => Event::Reply405,

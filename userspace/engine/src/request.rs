@@ -30,7 +30,7 @@ pub(crate) struct Request<'a> {
     pub(crate) token: Option<bool>,
     /// Index of the listen address it came to.
     pub(crate) listen: u8,
-    remote: SocketAddr,
+    pub(crate) remote: SocketAddr,
     pub(crate) reply_to: SocketAddr,
 }
 
@@ -86,12 +86,20 @@ impl<'a> Request<'a> {
             })
     }
 
-    /// The part of our branch that is the same for a retransmission, its CANCEL and its ACK (for a non-2xx), and
-    /// different for anything else. RFC 3261 section 16.11; beside the branch received we take what CANCEL and ACK
-    /// repeat, because there are clients that use one branch twice.
-    pub(crate) fn unique(&self, keys: &Keys) -> u64 {
-        let Essentials { via, to, call_id, cseq, .. } = &self.headers;
-        let hash = Prf::new(&keys.branch).field(call_id).number(u64::from(cseq.number));
+    /// Key of the server transaction that the request belongs to (RFC 3261 section 17.2.3): the same for a
+    /// retransmission, and for the CANCEL of an INVITE and the ACK of a non-2xx. Beside branch, sent-by and method we
+    /// take what all of these repeat, because there are clients that use one branch twice.
+    ///
+    /// Without the magic cookie it is RFC 2543's: the Via and the Request-URI whole, and the tag of From. The To tag is
+    /// left out: the ACK has that of the response, and Via and CSeq tell the rest apart.
+    pub(crate) fn key(&self, keys: &Keys) -> u128 {
+        let Essentials { via, call_id, cseq, .. } = &self.headers;
+        let method = match self.method {
+            Method::Ack | Method::Cancel => Method::Invite,
+            method => method,
+        };
+        let hash =
+            Prf::wide(&keys.branch).field(call_id).number(u64::from(cseq.number)).field(method.as_bytes());
         if via.has_magic_cookie() {
             let hash = hash.folded(via.branch().unwrap_or_default()).number(via.port().map_or(0, u64::from));
             match via.host() {
@@ -99,13 +107,9 @@ impl<'a> Request<'a> {
                 Host::V4(ip) => hash.field(&ip.octets()),
                 Host::V6(ip) => hash.field(&ip.octets()),
             }
-            .finish()
+            .finish128()
         } else {
-            hash.field(via.as_bytes())
-                .field(to.tag().unwrap_or_default())
-                .field(self.sender_tag())
-                .field(self.received_uri)
-                .finish()
+            hash.field(via.as_bytes()).field(self.sender_tag()).field(self.received_uri).finish128()
         }
     }
 

@@ -1,49 +1,69 @@
-//! Responses: back along the Vias (RFC 3261 sections 16.11 and 18.2.2).
+//! Responses: whose they are, and back along the Vias (RFC 3261 sections 16.11, 17.1.3 and 18.2.2).
 //!
 //! A response is believed only when its branch carries our MAC over this transaction and over the address it is to
 //! go to. So nobody who has not seen our request can send one through us, and nobody who has can send it elsewhere.
 
 use core::net::SocketAddr;
 
-use strowger_sip::{EditPlan, Message, Via};
+use strowger_sip::{EditPlan, Message, Method, Via};
 
-use crate::branch::{Bound, Branch};
+use crate::branch::{Bound, Branch, Origin};
 use crate::engine::Reason;
 use crate::keys::Keys;
 use crate::proxy::is_unicast;
 use crate::route;
 use crate::site::{DEFAULT_PORT, Site};
+use crate::transaction::Core;
 
-/// Plans the removal of our Via. Returns the index of the listen address it leaves from, and where it goes.
-pub(crate) fn forward(
+/// What our branch in a response says, once it is believed, and the address that the next Via names.
+pub(crate) fn verify(
     message: &Message<'_>,
     site: &Site,
     keys: &Keys,
-    plan: &mut EditPlan,
-) -> Result<(u8, SocketAddr), Reason> {
+    core: &Core,
+) -> Result<(Branch, SocketAddr), Reason> {
     let mut vias = message.vias();
     let malformed = |_| Reason::ResponseMalformed;
     let top = vias.next().ok_or(Reason::ResponseMalformed)?.map_err(malformed)?;
     if site.listen_named(&top.host(), top.port()).is_none() {
         return Err(Reason::ResponseNotOurs);
     }
-    let next = vias.next().ok_or(Reason::ResponseNoNextVia)?.map_err(malformed)?;
-    let reply_to = destination(&next).ok_or(Reason::ResponseMalformed)?;
-    let call_id = message.call_id().map_err(malformed)?;
-    let cseq = message.cseq().map_err(malformed)?.number;
     let branch = top.branch().ok_or(Reason::ResponseForged)?;
-    let branch =
-        Branch::verify(branch, keys, &Bound { call_id, cseq, reply_to }).ok_or(Reason::ResponseForged)?;
+    let call_id = message.call_id().map_err(malformed)?;
+    let cseq = message.cseq().map_err(malformed)?;
+    let reply_to = match vias.next() {
+        // The CANCEL that it answers had our Via alone, and the branch of its INVITE.
+        None if cseq.method == Method::Cancel => {
+            match Branch::read(branch).map(|(branch, _)| branch.origin) {
+                Some(Origin::Transaction(slot)) => core.reply_to(slot).ok_or(Reason::ResponseStray)?,
+                _ => return Err(Reason::ResponseForged),
+            }
+        }
+        None => return Err(Reason::ResponseNoNextVia),
+        Some(next) => destination(&next.map_err(malformed)?).ok_or(Reason::ResponseMalformed)?,
+    };
+    let bound = Bound { call_id, cseq: cseq.number, reply_to };
+    let branch = Branch::verify(branch, keys, &bound).ok_or(Reason::ResponseForged)?;
+    Ok((branch, reply_to))
+}
+
+/// Plans what is done to a response that goes on: our Via is taken away (section 16.7 item 3), our Record-Route handed
+/// over to the caller (item 8).
+pub(crate) fn edit(
+    message: &Message<'_>,
+    site: &Site,
+    keys: &Keys,
+    plan: &mut EditPlan,
+) -> Result<(), Reason> {
+    let malformed = |_| Reason::ResponseMalformed;
     plan.begin(message);
-    plan.remove_top_via(message).map_err(|_| Reason::ResponseMalformed)?;
+    plan.remove_top_via(message).map_err(malformed)?;
     if message.status().is_some_and(|status| (101..300).contains(&status.code)) {
         let caller = message.from().ok().and_then(|from| from.tag()).unwrap_or_default();
-        route::hand_over(message, call_id, caller, site, keys, plan)
-            .map_err(|_| Reason::ResponseMalformed)?;
+        let call_id = message.call_id().map_err(|_| Reason::ResponseMalformed)?;
+        route::hand_over(message, call_id, caller, site, keys, plan).map_err(malformed)?;
     }
-    // The configuration may have changed under a secret that stayed.
-    site.listen(branch.listen).ok_or(Reason::ResponseForged)?;
-    Ok((branch.listen, reply_to))
+    Ok(())
 }
 
 /// RFC 3261 section 18.2.2 with RFC 3581 section 4: `received` and `rport`, else the sent-by. `maddr` is not followed.

@@ -5,14 +5,19 @@ mod pair;
 
 use std::path::{Path, PathBuf};
 
-use pair::{ALICE, BOB, HEADROOM, Out, Pair, Text, US, config, register, request};
+use pair::{ALICE, BOB, HEADROOM, Out, Pair, Text, US, config, register, request, stateless};
 use proptest::prelude::*;
-use strowger_engine::{Config, Reason};
+use strowger_engine::{Config, Reason, Transactions};
 use strowger_sip::{Fault, Index, Message, limit};
 
-/// A pair with Bob registered, and one message of each kind that gets through.
+/// A pair with Bob registered, and one message of each kind that gets through. Without transactions, so that a message
+/// is decided on each time that it comes.
 fn scene() -> (Pair, Vec<(&'static str, Vec<u8>)>) {
-    let mut pair = Pair::new(config());
+    scene_of(stateless())
+}
+
+fn scene_of(config: Config) -> (Pair, Vec<(&'static str, Vec<u8>)>) {
+    let mut pair = Pair::new(Config { transactions: Transactions::sized(8), ..config });
     pair.register("bob", &format!("<sip:bob@{BOB}>;q=0.7"));
     let invite =
         request("INVITE", "sip:bob@example.net").add("Supported", "100rel, timer").body("v=0\r\no=a\r\n");
@@ -185,6 +190,29 @@ proptest! {
         check(source, &bytes, &out);
         prop_assert_eq!(pair.pass_to(source, US, &bytes), out.clone(), "a retransmission is treated the same");
         prop_assert!(pair.location.bindings() <= 4);
+    }
+
+    #[test]
+    fn transactions_bear_mutated_messages(mutations in proptest::collection::vec((0usize..9, proptest::collection::vec(mutation(), 0..3)), 1..20)) {
+        let (mut pair, messages) = scene_of(config());
+        for (which, mutations) in mutations {
+            let (source, bytes) = &messages[which];
+            let mut bytes = bytes.clone();
+            for mutation in &mutations {
+                mutate(&mut bytes, mutation);
+            }
+            check(source, &bytes, &pair.pass_to(source, US, &bytes));
+            for (_, out) in pair.pause(700) {
+                let Out::Sent { bytes, .. } = out else { panic!("{out:?}") };
+                prop_assert!(Message::parse(&bytes, &mut Index::new()).is_ok(), "{}", bytes.escape_ascii());
+            }
+            let full = pair.engine.occupancy();
+            prop_assert!(full.transactions.used <= full.transactions.limit && full.kept.used <= full.kept.limit);
+        }
+        // Whatever happened, in the end everything is given back.
+        pair.pause(400_000);
+        let left = pair.engine.occupancy();
+        prop_assert_eq!((left.transactions.used, left.branches.used, left.kept.used, left.outbox.used), (0, 0, 0, 0));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 mod pair;
 
-use pair::{ALICE, BOB, HEADROOM, Pair, Text, US, config, register, request};
-use strowger_engine::{Config, Flow, Verdict};
+use pair::{ALICE, BOB, HEADROOM, Pair, Text, US, config, register, request, stateless};
+use strowger_engine::{Config, Flow, Transactions, Verdict};
 use strowger_sip::Buffer;
 
 /// A datagram in its buffer, ready to be handled without the test allocating anything.
@@ -37,8 +37,8 @@ impl Ready {
 }
 
 #[test]
-fn a_call_and_every_kind_of_answer_allocate_nothing() {
-    let mut pair = Pair::new(config());
+fn every_kind_of_answer_and_of_forwarding_allocates_nothing() {
+    let mut pair = Pair::new(stateless());
     pair.register("bob", &format!("<sip:bob@{BOB}>"));
     let invite = request("INVITE", "sip:bob@example.net").body("v=0\r\n");
     let at_bob = pair.pass(ALICE, &invite).to(BOB);
@@ -79,12 +79,84 @@ fn a_call_and_every_kind_of_answer_allocate_nothing() {
     assert_eq!(allocation_counter::measure(|| pair.engine.on_timeout(pair.now)).count_total, 0);
 }
 
+/// One message through the engine and what leaves besides, in memory that is there already: the message sent, how many
+/// besides, and the allocations.
+fn pass(pair: &mut Pair, from: &str, text: &Text, scratch: &mut [u8]) -> (Text, usize, u64) {
+    let mut ready = Ready::new("a call", from, text);
+    let mut buffer = Buffer::new(&mut ready.memory, HEADROOM..HEADROOM + ready.len).expect("in bounds");
+    let (now, mut verdict, mut besides) = (pair.now, None, 0);
+    let counted = allocation_counter::measure(|| {
+        verdict = Some(pair.engine.handle(now, ready.flow, &mut buffer));
+        while pair.engine.has_transmit() {
+            let mut empty = Buffer::new(scratch, HEADROOM..HEADROOM).expect("in bounds");
+            if pair.engine.transmit(now, &mut empty).is_none() {
+                break;
+            }
+            besides += 1;
+        }
+        if pair.engine.timeout().is_some_and(|due| due <= now) {
+            pair.engine.on_timeout(now);
+        }
+    });
+    assert!(matches!(verdict, Some(Verdict::Send(_))), "{}: {verdict:?}", text.start);
+    (Text::parse(buffer.message()), besides, counted.count_total)
+}
+
+#[test]
+fn a_thousand_calls_allocate_nothing() {
+    let mut pair = Pair::new(Config { transactions: Transactions::sized(5000), ..config() });
+    pair.register("bob", &format!("<sip:bob@{BOB}>"));
+    let mut scratch = vec![0; HEADROOM + 65_535];
+    let mut total = 0;
+    for n in 0..1000 {
+        let of_call = |text: Text, branch: &str| {
+            text.set("Via", &format!("SIP/2.0/UDP {ALICE};branch=z9hG4bK-{branch}-{n:06}"))
+                .set("Call-ID", &format!("{n:06}@alice"))
+        };
+        let mut step = |pair: &mut Pair, from: &str, text: Text, expected: usize| {
+            let (sent, besides, allocations) = pass(pair, from, &text, &mut scratch);
+            assert_eq!(besides, expected, "{}", text.start);
+            total += allocations;
+            sent
+        };
+        let invite = of_call(
+            request("INVITE", "sip:bob@example.net").body("v=0\r\no=- 1 1 IN IP4 10.77.0.11\r\n"),
+            "i",
+        );
+        // A 100 besides.
+        let at_bob = step(&mut pair, ALICE, invite, 1);
+        step(&mut pair, BOB, at_bob.response(180, "Ringing", "b"), 0);
+        let ok = step(&mut pair, BOB, at_bob.response(200, "OK", "b"), 0);
+        let in_dialog = |method: &str| {
+            of_call(request(method, &format!("sip:bob@{BOB}")), method)
+                .set("To", ok.get("To"))
+                .add("Route", at_bob.get("Record-Route"))
+        };
+        step(&mut pair, ALICE, in_dialog("ACK"), 0);
+        let bye = step(&mut pair, ALICE, in_dialog("BYE").set("CSeq", "2 BYE"), 0);
+        step(&mut pair, BOB, bye.response(200, "OK", ""), 0);
+        // 20 calls a second: those of half a minute are in the tables at once.
+        pair.pause(50);
+    }
+    assert_eq!(total, 0, "allocations in 1,000 calls");
+    let full = pair.engine.occupancy();
+    println!("20 calls a second: {full:?}");
+    assert!(full.transactions.used > 1000 && full.kept.used > 0);
+    pair.pause(100_000);
+    let left = pair.engine.occupancy();
+    assert_eq!((left.transactions.used, left.branches.used, left.kept.used, left.timers.used), (0, 0, 0, 0));
+}
+
 #[test]
 fn a_binding_takes_less_than_256_octets() {
     const BINDINGS: u64 = 100_000;
     let mut pair = None;
     let table = allocation_counter::measure(|| {
-        pair = Some(Pair::new(Config { max_bindings: BINDINGS as usize, ..config() }));
+        pair = Some(Pair::new(Config {
+            max_bindings: BINDINGS as usize,
+            transactions: Transactions::sized(1),
+            ..config()
+        }));
     });
     let mut pair = pair.expect("made");
     let empty = table.bytes_current as u64;

@@ -3,7 +3,7 @@
 
 mod pair;
 
-use pair::{ALICE, BOB, Out, Pair, Text, US, config, register, request};
+use pair::{ALICE, BOB, Out, Pair, Text, US, config, register, request, stateless};
 use strowger_engine::{Config, Event, Flow, Reason, Verdict};
 
 fn with_bob(config: Config) -> Pair {
@@ -66,7 +66,7 @@ fn a_table_of_refusals() {
             "Bad Extension",
         ),
     ];
-    let mut config = config();
+    let mut config = stateless();
     config.listen.push("10.77.0.3:5060".parse().unwrap());
     let mut pair = with_bob(config);
     assert_eq!(pair.pass(ALICE, &many).to(BOB).all("X-Test").len(), 200);
@@ -118,7 +118,7 @@ fn a_table_of_refusals() {
 /// RFC 3261 section 20.29: Proxy-Require speaks to proxies. Of a registrar and a UAS extensions are asked by Require.
 #[test]
 fn proxy_require_does_not_count_where_the_request_ends() {
-    let mut pair = with_bob(config());
+    let mut pair = with_bob(stateless());
     for (text, code) in [
         (register("alice", "<sip:alice@192.0.2.1>"), 200),
         (request("OPTIONS", "sip:example.net"), 200),
@@ -139,7 +139,7 @@ fn proxy_require_does_not_count_where_the_request_ends() {
 
 #[test]
 fn checks_come_in_the_order_of_the_rfc() {
-    let mut pair = with_bob(config());
+    let mut pair = with_bob(stateless());
     let worst = request("INVITE", "sips:eve@example.com")
         .set("Max-Forwards", "0")
         .add("Proxy-Require", "x")
@@ -161,7 +161,7 @@ fn checks_come_in_the_order_of_the_rfc() {
 
 #[test]
 fn max_forwards_0_is_enough_for_what_ends_here() {
-    let mut pair = with_bob(config());
+    let mut pair = with_bob(stateless());
     // RFC 3261 sections 11 and 16.3 item 3: an OPTIONS that may go no further is answered, whoever it is for.
     for uri in ["sip:example.net", "sip:bob@example.net", "sip:carol@example.com"] {
         assert_eq!(pair.pass(ALICE, &request("OPTIONS", uri).set("Max-Forwards", "0")).to(ALICE).code(), 200);
@@ -196,7 +196,7 @@ fn options_to_us() {
 
 #[test]
 fn a_route_of_our_own_without_a_dialog_is_taken_away_and_no_more() {
-    let mut pair = with_bob(config());
+    let mut pair = with_bob(stateless());
     // A phone with an outbound proxy.
     for route in [
         format!("<sip:{US};lr>"),
@@ -218,7 +218,7 @@ fn a_route_of_our_own_without_a_dialog_is_taken_away_and_no_more() {
 
 #[test]
 fn next_hops_that_cannot_be_reached() {
-    let mut pair = Pair::new(config());
+    let mut pair = Pair::new(stateless());
     for (user, contact) in [
         ("name", "<sip:x@pc.example.com>"),
         ("tcp", "<sip:x@192.0.2.1;transport=tcp>"),
@@ -244,7 +244,7 @@ fn next_hops_that_cannot_be_reached() {
 
 #[test]
 fn what_nobody_hears_of() {
-    let mut pair = with_bob(config());
+    let mut pair = with_bob(stateless());
     for (bytes, reason) in [
         (&b""[..], Reason::KeepAlive),
         (b"\r\n\r\n", Reason::KeepAlive),
@@ -276,7 +276,7 @@ fn what_nobody_hears_of() {
 
 #[test]
 fn no_room_to_forward_is_said_and_no_room_at_all_is_counted() {
-    let mut pair = with_bob(config());
+    let mut pair = with_bob(stateless());
     let flow = Flow { local: US.parse().unwrap(), remote: ALICE.parse().unwrap() };
     let mut seen = Vec::new();
     let invite = request("INVITE", "sip:bob@example.net").body(&"x".repeat(300)).bytes();
@@ -311,7 +311,10 @@ fn a_draining_engine_begins_nothing_new() {
     let at_bob = pair.pass(ALICE, &request("INVITE", "sip:bob@example.net")).to(BOB);
     let ok = at_bob.response(200, "OK", "b").add("Contact", &format!("<sip:bob@{BOB}>"));
     let ok = pair.pass(BOB, &ok).to(ALICE);
-    assert!(pair.engine.is_idle() || pair.engine.has_transmit());
+    pair.drain();
+    let other = pair.pass(ALICE, &request("INVITE", "sip:bob@example.net").set("CSeq", "2 INVITE")).to(BOB);
+    pair.drain();
+    assert!(!pair.engine.is_idle(), "a call is being set up");
     pair.engine.drain(pair.now);
     for text in [request("INVITE", "sip:bob@example.net").set("CSeq", "9 INVITE"), register("x", "")] {
         let reply = pair.pass(ALICE, &text).to(ALICE);
@@ -321,7 +324,15 @@ fn a_draining_engine_begins_nothing_new() {
     let bye = request("BYE", &format!("sip:bob@{BOB}"))
         .set("To", "<sip:bob@example.net>;tag=b")
         .add("Route", ok.get("Record-Route"));
-    assert_eq!(pair.pass(ALICE, &bye).to(BOB).method(), "BYE");
+    let bye = pair.pass(ALICE, &bye).to(BOB);
+    assert_eq!(bye.method(), "BYE");
+    pair.drain();
+    assert!(!pair.engine.is_idle());
+    // What is under way is finished.
+    assert_eq!(pair.pass(BOB, &other.response(486, "Busy Here", "b")).to(ALICE).code(), 486);
+    assert_eq!(pair.pass(BOB, &bye.response(200, "OK", "")).to(ALICE).code(), 200);
+    pair.drain();
+    assert!(pair.engine.is_idle());
 }
 
 #[test]

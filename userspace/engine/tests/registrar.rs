@@ -2,7 +2,7 @@
 
 mod pair;
 
-use pair::{ALICE, BOB, Pair, Text, config, register, request};
+use pair::{ALICE, BOB, Pair, Text, config, register, request, stateless};
 use strowger_engine::{Config, Event, limit};
 
 fn contacts(reply: &Text) -> Vec<String> {
@@ -109,7 +109,7 @@ fn the_first_hour_may_not_be_refused_and_default_counts() {
 
 #[test]
 fn a_binding_ends_when_its_time_is_over_and_calls_hear_the_difference() {
-    let mut pair = Pair::new(config());
+    let mut pair = Pair::new(stateless());
     let call = request("INVITE", "sip:bob@example.net");
     assert_eq!(pair.pass(ALICE, &call).to(ALICE).code(), 404);
     pair.register("bob", &format!("<sip:bob@{BOB}>;expires=60"));
@@ -234,7 +234,7 @@ fn one_bad_contact_spoils_the_request() {
 
 #[test]
 fn the_address_of_record() {
-    let mut pair = Pair::new(config());
+    let mut pair = Pair::new(stateless());
     let to = |to: &str| {
         register("x", &format!("<sip:x@{BOB}>"))
             .set("To", to)

@@ -2,11 +2,11 @@
 
 mod pair;
 
-use pair::{ALICE, BOB, Pair, Text, US, config, request};
+use pair::{ALICE, BOB, Pair, Text, US, config, request, stateless};
 use strowger_engine::{Config, Event, Reason};
 
-fn called() -> (Pair, Text) {
-    let mut pair = Pair::new(config());
+fn called(config: Config) -> (Pair, Text) {
+    let mut pair = Pair::new(config);
     pair.register("bob", &format!("<sip:bob@{BOB}>"));
     let at_bob = pair.pass(ALICE, &request("INVITE", "sip:bob@example.net")).to(BOB);
     (pair, at_bob)
@@ -21,17 +21,21 @@ fn with_vias(response: &Text, vias: &[String]) -> Text {
 
 #[test]
 fn only_the_response_to_what_we_sent_goes_through() {
-    let (mut pair, at_bob) = called();
+    believed(called(config()));
+    believed(called(stateless()));
+}
+
+fn believed((mut pair, at_bob): (Pair, Text)) {
     let ok = at_bob.response(200, "OK", "b");
     let (ours, next) = (ok.all("Via")[0].to_owned(), ok.all("Via")[1].to_owned());
-    let branch = at_bob.param("Via", "branch").unwrap().to_owned();
+    let branch = at_bob.param("Via", "branch").expect("ours").to_owned();
     let swap = |from: char, to: char| -> String {
         let at = branch.rfind(from).unwrap_or(20);
         let mut text = branch.clone();
         text.replace_range(at..=at, &to.to_string());
         text
     };
-    let last = branch.chars().last().unwrap();
+    let last = branch.chars().last().expect("not empty");
     let forged = swap(last, if last == '0' { '1' } else { '0' });
     let vias = |a: &str, b: &str| with_vias(&ok, &[a.to_owned(), b.to_owned()]);
     for (what, text, reason) in [
@@ -75,7 +79,7 @@ fn only_the_response_to_what_we_sent_goes_through() {
 
 #[test]
 fn every_class_is_forwarded_and_counted() {
-    let (mut pair, at_bob) = called();
+    let (mut pair, at_bob) = called(stateless());
     for code in [100, 183, 200, 302, 407, 503, 603, 699] {
         assert_eq!(pair.pass(BOB, &at_bob.response(code, "Whatever", "b")).to(ALICE).code(), code);
     }
@@ -95,7 +99,7 @@ fn every_class_is_forwarded_and_counted() {
 
 #[test]
 fn only_our_via_is_taken_away() {
-    let (mut pair, at_bob) = called();
+    let (mut pair, at_bob) = called(config());
     let mut ok = at_bob.response(200, "OK", "b").body("v=0\r\n").add("X-Other", "kept, as it is");
     // Both Vias in one line, as some element on the way may write them.
     let both = ok.all("Via").join(" ,\r\n ");

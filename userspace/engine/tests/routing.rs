@@ -2,7 +2,7 @@
 
 mod pair;
 
-use pair::{ALICE, BOB, Pair, Text, US, config, register, request};
+use pair::{ALICE, BOB, Pair, Text, US, config, register, request, stateless};
 use strowger_engine::{Config, Event, Reason};
 
 /// A dialog between Alice and Bob, as Alice sees it.
@@ -14,7 +14,7 @@ struct Dialog {
 
 /// Bob says in his 200 that he is at `contact`, and is called nowhere else.
 fn dialog(contact: &str) -> Dialog {
-    let mut pair = Pair::new(config());
+    let mut pair = Pair::new(stateless());
     pair.register("bob", &format!("<sip:bob@{BOB}>"));
     let at_bob = pair.pass(ALICE, &request("INVITE", "sip:bob@example.net")).to(BOB);
     let ok = at_bob.response(200, "OK", "bob-tag").add("Contact", &format!("<sip:bob@{contact}>"));
@@ -260,14 +260,14 @@ fn other_secret() -> String {
 #[test]
 fn a_node_started_again_still_knows_its_dialogs() {
     let d = dialog(BOB);
-    let mut again = Pair::new(config());
+    let mut again = Pair::new(stateless());
     let bye = d.request("BYE", &format!("sip:bob@{BOB}"), &[&d.record_route]);
     assert_eq!(again.pass(ALICE, &bye).to(BOB).method(), "BYE");
 }
 
 #[test]
 fn record_route_is_for_what_makes_dialogs() {
-    let mut pair = Pair::new(config());
+    let mut pair = Pair::new(stateless());
     pair.register("bob", &format!("<sip:bob@{BOB}>"));
     for (method, expected) in [
         ("INVITE", true),
@@ -297,7 +297,7 @@ fn record_route_is_for_what_makes_dialogs() {
 
 #[test]
 fn a_loop_is_refused_and_a_spiral_is_not() {
-    let mut pair = Pair::new(config());
+    let mut pair = Pair::new(stateless());
     let proxy = "192.0.2.50:5060";
     pair.register("bob", &format!("<sip:bob@{proxy}>"));
     let first = pair.pass(ALICE, &request("INVITE", "sip:bob@example.net")).to(proxy);
@@ -442,7 +442,7 @@ fn each_listen_address_answers_for_itself() {
 
 #[test]
 fn no_listen_address_of_the_target_s_family() {
-    let mut pair = Pair::new(config());
+    let mut pair = Pair::new(stateless());
     pair.register("carol", &format!("<sip:carol@{CAROL}>"));
     let reply = pair.pass(ALICE, &request("INVITE", "sip:carol@example.net")).to(ALICE);
     assert_eq!((reply.code(), reply.reason()), (500, "Next Hop Unreachable"));
@@ -450,7 +450,7 @@ fn no_listen_address_of_the_target_s_family() {
 
 #[test]
 fn compact_forms_folding_and_case_are_forwarded_as_they_stand() {
-    let mut pair = Pair::new(config());
+    let mut pair = Pair::new(stateless());
     pair.register("bob", &format!("<sip:bob@{BOB}>"));
     let wild = format!(
         "\r\n\r\nINVITE sip:bob@example.net SIP/2.0\r\n\

@@ -288,7 +288,7 @@ impl Default for Registrar {
 pub(crate) struct Limits {
     /// Messages a second from one source address that is no gateway's; what comes above it is dropped.
     pub per_source_pps: u32,
-    /// Transactions at once.
+    /// Transactions at once, in each worker.
     pub transactions: usize,
     /// Dialogs at once.
     pub dialogs: usize,
@@ -529,8 +529,10 @@ impl Config {
             routes: self.routes.iter().filter_map(|route| route.engine(&self.gateways).ok()).collect(),
             per_source_pps: self.limits.per_source_pps,
             max_bindings: self.limits.bindings,
+            transactions: strowger_engine::Transactions::sized(self.limits.transactions),
             secret,
             server: format!("strowger/{}", env!("CARGO_PKG_VERSION")),
+            ..strowger_engine::Config::default()
         }
     }
 

@@ -103,7 +103,17 @@ impl Plane {
             kernel.push(kernel_sockets(config)?);
         }
 
-        let engine_config = Arc::new(config.engine(secret(config)?));
+        let engine_config = Arc::new(strowger_engine::Config {
+            // A response can come to another worker than the one that has its transaction: flows are spread by address.
+            stateless: count > 1,
+            ..config.engine(secret(config)?)
+        });
+        if count > 1 {
+            tracing::warn!(
+                workers = count,
+                "more than one worker: requests are forwarded without transactions"
+            );
+        }
         let unsuited = |e| Fault::Other(format!("the configuration does not suit the engine: {e}"));
         let location = Arc::new(Location::new(&engine_config).map_err(unsuited)?);
         let gateways = Arc::new(GatewayHealth::new(&engine_config).map_err(unsuited)?);
@@ -134,8 +144,9 @@ impl Plane {
         let mut workers = Vec::with_capacity(count);
         for (id, (queues, kernel)) in shares.into_iter().zip(kernel).enumerate() {
             let cpu = cpu_of(id);
-            let mut engine =
-                Engine::new(Arc::clone(&engine_config), Arc::clone(&location)).map_err(unsuited)?;
+            let number = u16::try_from(id).unwrap_or(u16::MAX);
+            let mut engine = Engine::for_worker(Arc::clone(&engine_config), Arc::clone(&location), number)
+                .map_err(unsuited)?;
             engine.share_gateways(Arc::clone(&gateways), id, count).map_err(unsuited)?;
             engine.set_users(Arc::clone(users) as Arc<dyn Users>);
             let fast = match (&facts.device, &hops) {

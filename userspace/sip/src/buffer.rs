@@ -60,6 +60,15 @@ impl<'b> Buffer<'b> {
         true
     }
 
+    /// Makes room for a message of `len` octets at the place of this one, as near to where it began as it fits; its
+    /// octets are the caller's to write. `None`, and nothing changed, when it is larger than the whole buffer.
+    pub fn place(&mut self, len: usize) -> Option<&mut [u8]> {
+        let last = self.bytes.len().checked_sub(len)?;
+        let start = self.range.start.min(last);
+        self.range = start..start + len;
+        self.bytes.get_mut(self.range.clone())
+    }
+
     pub(crate) fn parts(&mut self) -> (&mut [u8], &mut Range<usize>) {
         (self.bytes, &mut self.range)
     }
@@ -80,5 +89,8 @@ mod tests {
         assert_eq!((buffer.headroom(), buffer.tailroom(), buffer.capacity()), (6, 1, 8));
         assert!(buffer.replace(b"abcd") && buffer.range() == (4..8));
         assert!(!buffer.replace(&[0; 9]) && buffer.message() == b"abcd");
+        assert!(buffer.place(9).is_none() && buffer.range() == (4..8));
+        buffer.place(6).unwrap().copy_from_slice(b"efghij");
+        assert!(buffer.range() == (2..8) && buffer.message() == b"efghij");
     }
 }

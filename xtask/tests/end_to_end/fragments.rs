@@ -32,17 +32,18 @@ fn large_invite(mode: &str) {
     assert!(invite.len() > 4000, "it must not fit in one frame: {}", invite.len());
     let before = node.status().unwrap().totals;
     alice.send(&invite);
-    let received = bob.receive(PATIENCE).expect("the INVITE");
+    let received = bob.receive_from_peer(PATIENCE).expect("the INVITE");
     assert!(received.text.starts_with("INVITE sip:bob@"), "{}", received.text);
     assert_eq!(received.body(), body);
     assert_eq!(received.headers("Via").len(), 2, "its own and the node's");
     let totals = node.status().unwrap().totals - before;
-    assert_eq!((totals.sip_in_kernel, totals.sip_out_kernel), (1, 1), "{totals:?}");
+    // The 100 takes the same way; a node of several workers has none.
+    assert!(totals.sip_in_kernel == 1 && [1, 2].contains(&totals.sip_out_kernel), "{totals:?}");
 
     // The answer is small and goes its usual way back.
     bob.send(&received.reply("486 Busy Here", bob.address));
-    let answer = alice.receive(PATIENCE).expect("the answer");
+    let answer = alice.receive_from_peer(PATIENCE).expect("the answer");
     assert!(answer.text.starts_with("SIP/2.0 486 "), "{}", answer.text);
     assert_eq!(answer.headers("Via").len(), 1, "the node took its own away");
-    assert!(bob.receive(Duration::from_millis(100)).is_none(), "and nothing comes twice");
+    assert!(bob.receive_from_peer(Duration::from_millis(100)).is_none(), "and nothing comes twice");
 }

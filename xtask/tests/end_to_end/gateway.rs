@@ -76,7 +76,9 @@ fn a_next_hop_behind_a_gateway_gets_the_gateways_mac() {
         bob.receive(PATIENCE).expect("a frame with another MAC address is not for the gateway's stack");
     assert!(received.text.starts_with("INVITE sip:bob@10.78.0.1:5082 "), "{}", received.text);
     bob.send(&received.reply("486 Busy Here", bob.address));
-    let answer = alice.receive(PATIENCE).expect("the answer, with Alice's MAC address and not the gateway's");
+    let answer = alice
+        .receive_from_peer(PATIENCE)
+        .expect("the answer, with Alice's MAC address and not the gateway's");
     assert!(answer.text.starts_with("SIP/2.0 486 "), "{}", answer.text);
     let totals = node.status().unwrap().totals - before;
     assert_eq!((totals.sip_in_xsk, totals.sip_out_xsk), (2, 2), "all by AF_XDP: {totals:?}");

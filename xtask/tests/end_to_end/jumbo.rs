@@ -45,7 +45,8 @@ fn every_length(wanted: &str) {
         let (_, body) = invite.split_once("\r\n\r\n").unwrap();
         let before = node.status().unwrap();
         alice.send(&invite);
-        let received = bob.receive(PATIENCE).unwrap_or_else(|| panic!("{mode}: no INVITE of {length} bytes"));
+        let received =
+            bob.receive_from_peer(PATIENCE).unwrap_or_else(|| panic!("{mode}: no INVITE of {length} bytes"));
         assert!(received.text.starts_with("INVITE sip:bob@"), "{}", received.text);
         assert_eq!(received.body(), body, "{length}");
         let after = node.status().unwrap();
@@ -60,10 +61,10 @@ fn every_length(wanted: &str) {
         assert_eq!(too_long(&after) - too_long(&before), by_the_kernel, "{length}");
 
         bob.send(&received.reply("486 Busy Here", bob.address));
-        let answer = alice.receive(PATIENCE).expect("the answer");
+        let answer = alice.receive_from_peer(PATIENCE).expect("the answer");
         assert!(answer.text.starts_with("SIP/2.0 486 "), "{}", answer.text);
     }
-    assert!(bob.receive(Duration::from_millis(100)).is_none(), "and nothing comes twice");
+    assert!(bob.receive_from_peer(Duration::from_millis(100)).is_none(), "and nothing comes twice");
 }
 
 /// An INVITE of exactly so many bytes: a long body, and a header for the rest.

@@ -39,7 +39,7 @@ fn an_invite_that_outgrows_the_mtu_leaves_whole_by_the_kernel_socket() {
     assert_eq!((totals.sip_out_kernel, detours), (1, 1), "it left by the kernel: {totals:?}");
 
     bob.send(&received.reply("486 Busy Here", bob.address));
-    let answer = alice.receive(PATIENCE).expect("the answer");
+    let answer = alice.receive_from_peer(PATIENCE).expect("the answer");
     assert!(answer.text.starts_with("SIP/2.0 486 "), "{}", answer.text);
     let totals = node.status().unwrap().totals - after.totals;
     assert!(totals.sip_out_xsk > 0, "what is small leaves by AF_XDP as before: {totals:?}");

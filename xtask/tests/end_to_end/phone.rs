@@ -57,6 +57,18 @@ impl Phone {
         }
     }
 
+    /// As [`receive`](Self::receive), but for messages that a node with transactions sends on its own: a 100, and the ACK
+    /// of what is no 2xx.
+    pub(crate) fn receive_from_peer(&self, wait: Duration) -> Option<Received> {
+        let until = Instant::now() + wait;
+        loop {
+            let received = self.receive(until.saturating_duration_since(Instant::now()))?;
+            if !received.text.starts_with("SIP/2.0 100 ") && !received.text.starts_with("ACK ") {
+                return Some(received);
+            }
+        }
+    }
+
     /// A REGISTER for an hour.
     pub(crate) fn register(&mut self) -> String {
         self.sequence += 1;

@@ -89,7 +89,7 @@ fn call(calling: &mut Phone, called: &Phone) {
     assert!(received.text.starts_with(&format!("INVITE sip:{}@", called.user)), "{}", received.text);
     assert_eq!(received.headers("From"), calling_from(&invite), "the INVITE of this call");
     called.send(&received.reply("486 Busy Here", called.address));
-    let answer = calling.receive(PATIENCE).expect("the answer");
+    let answer = calling.receive_from_peer(PATIENCE).expect("the answer");
     assert!(answer.text.starts_with("SIP/2.0 486 "), "{}", answer.text);
 }
 

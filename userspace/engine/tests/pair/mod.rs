@@ -32,6 +32,11 @@ pub fn config() -> Config {
     }
 }
 
+/// As [`config`], forwarding without transactions: the same message again is decided anew.
+pub fn stateless() -> Config {
+    Config { stateless: true, ..config() }
+}
+
 /// What came out for one datagram.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Out {
@@ -128,12 +133,23 @@ impl Pair {
 
     /// Lets time pass, running the engine's timer whenever it asks for it.
     pub fn sleep(&mut self, seconds: u64) {
-        let until = self.now.after(Duration::from_secs(seconds));
+        self.pause(seconds * 1000);
+    }
+
+    /// As [`sleep`](Self::sleep) for milliseconds; what the engine sent meanwhile, with the milliseconds after which it
+    /// did.
+    pub fn pause(&mut self, millis: u64) -> Vec<(u64, Out)> {
+        let start = self.now;
+        let until = start.after(Duration::from_millis(millis));
+        let mut sent = Vec::new();
         while let Some(due) = self.engine.timeout().filter(|due| *due <= until) {
             self.now = self.now.max(due);
             self.engine.on_timeout(self.now);
+            let after = self.now.since(start).as_millis() as u64;
+            sent.extend(self.drain().into_iter().map(|out| (after, out)));
         }
         self.now = until;
+        sent
     }
 
     pub fn count(&self, event: Event) -> u64 {
