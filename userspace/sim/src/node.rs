@@ -8,6 +8,8 @@ use std::sync::Arc;
 use strowger_engine::{Config, Credentials, Engine, Flow, Location, Occupancy, Time, Users, Verdict};
 use strowger_sip::Buffer;
 
+use crate::world::hash;
+
 /// Free octets before a message, as the node's frames have them.
 const HEADROOM: usize = 512;
 /// Octets of a buffer: the longest datagram fits with what is added to it.
@@ -37,7 +39,8 @@ pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
     pub(crate) location: Arc<Location>,
-    engine: Engine,
+    /// One for each worker.
+    engines: Vec<Engine>,
     memory: Vec<u8>,
     pub(crate) faults: Vec<String>,
 }
@@ -49,15 +52,21 @@ impl Node {
         name: String,
         address: SocketAddr,
         config: Config,
+        workers: usize,
         users: Directory,
         now: Time,
     ) -> Self {
         let location = Arc::new(Location::new(&config).expect("the plan's configuration"));
-        let mut engine =
-            Engine::new(Arc::new(config), Arc::clone(&location)).expect("the plan's configuration");
-        engine.set_users(Arc::new(users));
-        engine.set_wall_clock(now, 1_700_000_000);
-        Self { name, address, location, engine, memory: vec![0xa5; BUFFER], faults: vec![] }
+        let (config, users) = (Arc::new(config), Arc::new(users));
+        let engines = (0..workers).map(|_| {
+            let mut engine =
+                Engine::new(Arc::clone(&config), Arc::clone(&location)).expect("the plan's configuration");
+            engine.set_users(Arc::clone(&users) as Arc<dyn Users>);
+            engine.set_wall_clock(now, 1_700_000_000);
+            engine
+        });
+        let engines = engines.collect();
+        Self { name, address, location, engines, memory: vec![0xa5; BUFFER], faults: vec![] }
     }
 
     /// A datagram arrived; what the node sends for it goes into `sent`.
@@ -67,30 +76,37 @@ impl Node {
         place.copy_from_slice(bytes);
         let Some(mut buffer) = Buffer::new(&mut self.memory, HEADROOM..end) else { return };
         let flow = Flow { local: self.address, remote: from };
-        if let Verdict::Send(flow) = self.engine.handle(now, flow, &mut buffer) {
+        // As a NIC spreads flows over its queues: by the addresses, always to the same one.
+        let worker = hash(from.to_string().as_bytes()) as usize % self.engines.len();
+        if let Verdict::Send(flow) = self.engines[worker].handle(now, flow, &mut buffer) {
             let bytes = buffer.message().to_vec();
             self.push(flow, bytes, sent);
         }
-        self.drain(now, sent);
+        self.drain(worker, now, sent);
     }
 
-    /// The engine's timer is due.
+    /// An engine's timer is due.
     pub(crate) fn wake(&mut self, now: Time, sent: &mut Vec<Sent>) {
-        for _ in 0..ROUNDS {
-            if self.engine.timeout().is_none_or(|due| due > now) {
-                return;
+        for worker in 0..self.engines.len() {
+            let mut rounds = 0;
+            while self.engines[worker].timeout().is_some_and(|due| due <= now) {
+                self.engines[worker].on_timeout(now);
+                self.drain(worker, now, sent);
+                rounds += 1;
+                if rounds == ROUNDS {
+                    return self
+                        .faults
+                        .push(format!("{}: its timer stays due after {ROUNDS} calls", self.name));
+                }
             }
-            self.engine.on_timeout(now);
-            self.drain(now, sent);
         }
-        self.faults.push(format!("{}: its timer stays due after {ROUNDS} calls", self.name));
     }
 
-    fn drain(&mut self, now: Time, sent: &mut Vec<Sent>) {
+    fn drain(&mut self, worker: usize, now: Time, sent: &mut Vec<Sent>) {
         for _ in 0..AVALANCHE {
             let Some(mut buffer) = Buffer::new(&mut self.memory, HEADROOM..HEADROOM) else { return };
-            let Some(flow) = self.engine.transmit(now, &mut buffer) else {
-                if self.engine.has_transmit() {
+            let Some(flow) = self.engines[worker].transmit(now, &mut buffer) else {
+                if self.engines[worker].has_transmit() {
                     self.faults
                         .push(format!("{}: a message waits for a buffer that is larger than any", self.name));
                 }
@@ -109,36 +125,41 @@ impl Node {
         sent.push(Sent { to: flow.remote, bytes });
     }
 
-    /// When the engine wants to be woken.
+    /// When the first of the engines wants to be woken.
     pub(crate) fn due(&self) -> Option<Time> {
-        self.engine.timeout()
+        self.engines.iter().filter_map(Engine::timeout).min()
     }
 
     /// The wall clock was set.
     pub(crate) fn set_clock(&mut self, now: Time, unix_seconds: u64) {
-        self.engine.set_wall_clock(now, unix_seconds);
+        for engine in &mut self.engines {
+            engine.set_wall_clock(now, unix_seconds);
+        }
     }
 
     /// No table may ever hold more than its limit.
     pub(crate) fn check_levels(&mut self) {
-        let occupancy = self.engine.occupancy();
-        for (name, level) in levels(&occupancy) {
-            if level.0 > level.1 {
-                self.faults.push(format!("{}: {name} {} of {}", self.name, level.0, level.1));
+        for engine in &self.engines {
+            for (name, level) in levels(&engine.occupancy()) {
+                if level.0 > level.1 {
+                    self.faults.push(format!("{}: {name} {} of {}", self.name, level.0, level.1));
+                }
             }
         }
     }
 
     /// When everything has ended, nothing is left.
     pub(crate) fn check_empty(&mut self) {
-        let occupancy = self.engine.occupancy();
-        for (name, (used, _)) in levels(&occupancy) {
-            if used != 0 {
-                self.faults.push(format!("{}: the world is quiet, and {used} {name} are left", self.name));
+        for engine in &self.engines {
+            for (name, (used, _)) in levels(&engine.occupancy()) {
+                if used != 0 {
+                    self.faults
+                        .push(format!("{}: the world is quiet, and {used} {name} are left", self.name));
+                }
             }
-        }
-        if !self.engine.is_idle() {
-            self.faults.push(format!("{}: the world is quiet, and the engine is not idle", self.name));
+            if !engine.is_idle() {
+                self.faults.push(format!("{}: the world is quiet, and the engine is not idle", self.name));
+            }
         }
         if self.location.bindings() != 0 {
             let left = self.location.bindings();

@@ -13,7 +13,7 @@ use crate::node::{Directory, Node};
 use crate::phone::script::Answer;
 use crate::phone::script::{Binding, CallPlan, Deed, Style, temper};
 use crate::phone::{Phone, credentials_of};
-use crate::promise;
+use crate::promise::{self, Promise};
 use crate::stranger::{HARMS, Stranger};
 use crate::witness::Witness;
 
@@ -28,6 +28,7 @@ pub struct Options {
 
 /// A world before its first moment.
 pub(crate) struct Plan {
+    pub(crate) promise: Promise,
     pub(crate) nodes: Vec<(Node, Witness)>,
     pub(crate) phones: Vec<Phone>,
     pub(crate) strangers: Vec<Stranger>,
@@ -47,7 +48,7 @@ const PHONES: u64 = 12;
 struct Draft {
     dice: Dice,
     seed: u64,
-    guarded: bool,
+    promise: Promise,
     named: bool,
     phones: Vec<Phone>,
     /// Every user: node, name.
@@ -63,9 +64,11 @@ impl Plan {
     pub(crate) fn draw(seed: u64, options: &Options) -> Self {
         let mut dice = Dice::new(seed, 0);
         let nodes = dice.weighted(&[(6, 1), (3, 2), (1, 3)]);
-        let guarded = promise::DIGEST && dice.chance(600);
+        let guarded = dice.chance(600);
+        let stateful = promise::STATEFUL && !dice.chance(100);
+        let promise = Promise { stateful, forks: stateful && promise::FORKS, guarded };
         let named = nodes == 1 || dice.chance(300);
-        let mut draft = Draft { dice, seed, guarded, named, phones: vec![], users: vec![], nodes };
+        let mut draft = Draft { dice, seed, promise, named, phones: vec![], users: vec![], nodes };
         draft.people();
         draft.deeds();
         let passwords = draft.passwords();
@@ -80,7 +83,7 @@ impl Plan {
             draft.phones.len(),
             strangers.len()
         )];
-        Self { nodes, phones: draft.phones, strangers, network, clocks, notes }
+        Self { promise, nodes, phones: draft.phones, strangers, network, clocks, notes }
     }
 }
 
@@ -136,8 +139,8 @@ impl Draft {
         let identity = (user.to_owned(), self.domain(node), format!("secret of {user}"));
         let dice = Dice::new(self.seed, 100 + index as u64);
         let mut phone = Phone::new(name, public, sent_by, identity, node_address(node), style, temper, dice);
-        phone.guarded = self.guarded;
-        if self.guarded && self.dice.chance(50) {
+        phone.guarded = self.promise.guarded;
+        if self.promise.guarded && self.dice.chance(50) {
             phone.password.push_str(", or something like it");
             phone.hopeless = true;
         }
@@ -285,7 +288,7 @@ impl Draft {
                 address: SocketAddr::from(([198, 51, 100, n as u8 + 1], 6666)),
                 harms,
                 victim: (node_address(node), self.domain(node), user),
-                guarded: self.guarded,
+                guarded: self.promise.guarded,
                 dice: Dice::new(self.seed, 1000 + n as u64),
                 count: 0,
             });
@@ -332,7 +335,7 @@ impl Draft {
         let config = Config {
             listen: vec![address],
             domains: vec![self.domain(n)],
-            auth_required: self.guarded,
+            auth_required: self.promise.guarded,
             auth: self.auth(n),
             registrar: Registrar {
                 min_expires: self.dice.weighted(&[(1, 5), (2, 20)]),
@@ -365,8 +368,11 @@ impl Draft {
             let locked = |phone: &&mut Phone| phone.user == user && phone.domain == realm;
             self.phones.iter_mut().filter(locked).for_each(|phone| phone.hopeless = true);
         }
-        let node = Node::new(format!("n{n}"), address, config, Directory(directory), BEGINNING);
-        let witness = Witness::new(format!("n{n}"), address, realm, self.guarded, passwords, peers);
+        // Several workers get the messages of one transaction each as the network spreads them: that is for nodes that
+        // keep no transactions.
+        let workers = if self.promise.stateful || self.dice.chance(500) { 1 } else { 2 };
+        let node = Node::new(format!("n{n}"), address, config, workers, Directory(directory), BEGINNING);
+        let witness = Witness::new(format!("n{n}"), address, realm, self.promise, passwords, peers);
         (node, witness)
     }
 }
@@ -376,8 +382,8 @@ impl Plan {
     /// Two phones on a bad line and no node between them: whatever the phones complain about here is their own error.
     pub(crate) fn without_nodes(seed: u64) -> Self {
         let dice = Dice::new(seed, 0);
-        let mut draft =
-            Draft { dice, seed, guarded: false, named: true, phones: vec![], users: vec![], nodes: 1 };
+        let promise = Promise { stateful: true, forks: true, guarded: false };
+        let mut draft = Draft { dice, seed, promise, named: true, phones: vec![], users: vec![], nodes: 1 };
         draft.users = vec![(0, "u0".to_owned()), (0, "u1".to_owned())];
         draft.phone(0, "u0", 0);
         draft.phone(0, "u1", 0);
@@ -395,6 +401,7 @@ impl Plan {
         let mut network = draft.network(None);
         network.without_partitions();
         Self {
+            promise,
             nodes: vec![],
             phones: draft.phones,
             strangers: vec![],

@@ -17,7 +17,6 @@ use crate::network::{Likeness, Network, Passage};
 use crate::node::{Node, Sent};
 use crate::phone::{Alarm, Phone};
 use crate::plan::{BEGINNING, Options, Plan};
-use crate::promise;
 use crate::stranger::{Heard, Stranger};
 use crate::text::Message;
 use crate::trace::{Fate, Trace};
@@ -179,7 +178,7 @@ impl World {
             heard: VecDeque::new(),
             trace: Trace::new(keep),
             faults: vec![],
-            phones_judge: promise::STATEFUL,
+            phones_judge: plan.promise.stateful,
         };
         for note in plan.notes {
             world.trace.note(BEGINNING, None, || note);

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use strowger_engine::{Location, Time};
 
 use crate::phone::{MARK, Proof, verify};
-use crate::promise;
+use crate::promise::Promise;
 use crate::text::{Message, aor_of};
 use crate::world::hash;
 use book::{Asked, Book};
@@ -76,8 +76,7 @@ pub(crate) struct Witness {
     address: SocketAddr,
     sent_by: String,
     domain: String,
-    /// Nobody gets through without credentials.
-    guarded: bool,
+    promise: Promise,
     /// User to password.
     passwords: HashMap<String, String>,
     peers: Vec<SocketAddr>,
@@ -98,7 +97,7 @@ impl Witness {
         name: String,
         address: SocketAddr,
         domain: String,
-        guarded: bool,
+        promise: Promise,
         passwords: HashMap<String, String>,
         peers: Vec<SocketAddr>,
     ) -> Self {
@@ -107,7 +106,7 @@ impl Witness {
             address,
             sent_by: address.to_string(),
             domain,
-            guarded,
+            promise,
             passwords,
             peers,
             book: Book::default(),
@@ -249,13 +248,13 @@ impl Witness {
             let likeness = hash(bytes);
             let again = request.finals.iter().any(|f| f.2 == likeness);
             if !again {
-                wrong.extend(request.judge_final(&key, code, &tag));
+                wrong.extend(request.judge_final(self.promise, &key, code, &tag));
                 request.finals.push((code, tag, likeness));
             }
             if code == 200
                 && let Some(asked) = request.asked.clone()
             {
-                wrong.extend(self.book.granted(now, &asked, message, again && promise::STATEFUL));
+                wrong.extend(self.book.granted(now, &asked, message, again && self.promise.stateful));
             }
         }
         // A challenge that came from further on is one that the node's own let through.
@@ -266,11 +265,10 @@ impl Witness {
         let account = self.accounts.entry(to.ip()).or_default();
         account.trusted |= proven;
         // What comes back from somebody inside is as long as he likes.
-        if !inside && (promise::STATEFUL || key.method != "CANCEL") {
+        if !inside && (self.promise.stateful || key.method != "CANCEL") {
             account.sent += bytes.len();
         }
-        if self.guarded
-            && promise::DIGEST
+        if self.promise.guarded
             && !account.trusted
             && account.sent > account.received
             && !self.peers.contains(&to)
@@ -281,7 +279,7 @@ impl Witness {
                 message.start, key.method
             ));
         }
-        if self.guarded && promise::DIGEST && key.method == "REGISTER" && code == 200 {
+        if self.promise.guarded && key.method == "REGISTER" && code == 200 {
             match proof {
                 None => wrong.push("a REGISTER without credentials is answered 200".to_owned()),
                 Some(proof) => wrong.extend(self.spend(&proof, &key)),
@@ -311,7 +309,7 @@ impl Witness {
             "CANCEL" => return self.cancel_out(now, branch),
             "ACK" if known => {
                 let early = self.fork(branch).is_some_and(|f| f.outcome.is_none_or(|code| code < 300));
-                if early && promise::STATEFUL {
+                if early && self.promise.stateful {
                     self.fault("ACK in the transaction of an INVITE that was not refused");
                 }
                 return;
@@ -337,11 +335,11 @@ impl Witness {
         };
         let mut wrong = Vec::new();
         let allowed = request.proof.is_some() || request.inside || request.peer;
-        if self.guarded && promise::DIGEST && (!allowed || request.marked) {
+        if self.promise.guarded && (!allowed || request.marked) {
             wrong.push(format!("{} goes on without credentials", message.start));
         }
         if !request.targets.is_empty() && !request.inside {
-            wrong.extend(request.judge_fork(now, message.uri()));
+            wrong.extend(request.judge_fork(self.promise, now, message.uri()));
         }
         let aor = aor_of(&request.uri).to_owned();
         let ours = aor.split_once('@').is_some_and(|(_, host)| host == self.domain);
@@ -372,7 +370,7 @@ impl Witness {
 
     fn cancel_out(&mut self, now: Time, branch: &str) {
         let Some(key) = self.branches.get(branch).cloned() else {
-            if promise::STATEFUL {
+            if self.promise.stateful {
                 self.fault(format_args!("CANCEL for the branch {branch}, which it never sent"));
             }
             return;
@@ -395,7 +393,7 @@ impl Witness {
         if !asked && !decided && !waited {
             self.fault(format_args!("CANCEL to {uri} (Call-ID {call_id}) that nobody asked for"));
         }
-        if !provisional && promise::STATEFUL {
+        if !provisional && self.promise.stateful {
             self.fault(format_args!("CANCEL to {uri} before a provisional response (section 9.1)"));
         }
     }
@@ -417,9 +415,9 @@ impl Witness {
 
 impl Request {
     /// A final response that was not sent before.
-    fn judge_final(&self, key: &Key, code: u16, tag: &str) -> Vec<String> {
+    fn judge_final(&self, promise: Promise, key: &Key, code: u16, tag: &str) -> Vec<String> {
         let mut wrong = Vec::new();
-        if !promise::STATEFUL {
+        if !promise.stateful {
             return wrong;
         }
         let call = &self.call_id;
@@ -434,14 +432,14 @@ impl Request {
         if let Some((other, ..)) = self.finals.first() {
             wrong.push(format!("{code} after {other} to one {} (Call-ID {call})", key.method));
         }
-        wrong.extend(self.judge_choice(code));
+        wrong.extend(self.judge_choice(promise, code));
         wrong
     }
 
     /// The choice of the response (section 16.7 item 6).
-    fn judge_choice(&self, code: u16) -> Vec<String> {
+    fn judge_choice(&self, promise: Promise, code: u16) -> Vec<String> {
         let mut wrong = Vec::new();
-        if !promise::FORKS || self.forks.is_empty() || (200..300).contains(&code) {
+        if !promise.forks || self.forks.is_empty() || (200..300).contains(&code) {
             return wrong;
         }
         let call = &self.call_id;
@@ -488,7 +486,7 @@ impl Request {
     }
 
     /// The order of the targets (section 16.6): a lower q waits until all the higher ones are over.
-    fn judge_fork(&self, now: Time, uri: &str) -> Vec<String> {
+    fn judge_fork(&self, promise: Promise, now: Time, uri: &str) -> Vec<String> {
         let mut wrong = Vec::new();
         let Some((_, q, _)) = self.targets.iter().find(|(u, ..)| u == uri) else { return wrong };
         for (better, other, sure) in &self.targets {
@@ -500,13 +498,13 @@ impl Request {
                     "{uri} (q {q}) is tried before {better} (q {other}) (Call-ID {})",
                     self.call_id
                 )),
-                Some(fork) if fork.outcome.is_none() && now.since(fork.heard) < TIMER_B && promise::FORKS => {
+                Some(fork) if fork.outcome.is_none() && now.since(fork.heard) < TIMER_B && promise.forks => {
                     wrong.push(format!("{uri} (q {q}) is tried while {better} (q {other}) is not over"));
                 }
                 Some(_) => {}
             }
         }
-        if self.forks.iter().any(|f| f.uri == uri) && promise::FORKS {
+        if self.forks.iter().any(|f| f.uri == uri) && promise.forks {
             wrong.push(format!("{uri} is tried twice (Call-ID {})", self.call_id));
         }
         wrong
