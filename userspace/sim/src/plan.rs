@@ -50,6 +50,7 @@ struct Draft {
     seed: u64,
     promise: Promise,
     named: bool,
+    nat: bool,
     phones: Vec<Phone>,
     /// Every user: node, name.
     users: Vec<(usize, String)>,
@@ -68,7 +69,8 @@ impl Plan {
         let stateful = promise::STATEFUL && !dice.chance(100);
         let promise = Promise { stateful, forks: stateful && promise::FORKS, guarded };
         let named = nodes == 1 || dice.chance(300);
-        let mut draft = Draft { dice, seed, promise, named, phones: vec![], users: vec![], nodes };
+        let nat = dice.chance(600);
+        let mut draft = Draft { dice, seed, promise, named, nat, phones: vec![], users: vec![], nodes };
         draft.people();
         draft.deeds();
         let passwords = draft.passwords();
@@ -127,7 +129,8 @@ impl Draft {
         let public =
             SocketAddr::from(([10, 1, index as u8, 1], if self.dice.chance(500) { 5060 } else { 5062 }));
         // Behind a NAT that keeps its mapping: what it writes into Via is not where its packets come from.
-        let natted = self.dice.chance(150);
+        let natted = self.dice.chance(200);
+        let private = natted && self.nat && self.dice.chance(600);
         let mut style = Style::draw(&mut self.dice);
         let sent_by = if natted {
             style.rport = true;
@@ -144,27 +147,38 @@ impl Draft {
             phone.password.push_str(", or something like it");
             phone.hopeless = true;
         }
+        // Its contact is no use to anybody but the node that knows where its REGISTER came from.
+        if private {
+            phone.contact_host = phone.sent_by.clone();
+        }
         let q = self.dice.weighted(&[(4, None), (2, Some(900)), (3, Some(500)), (2, Some(200))]);
         phone.binding = Some(Binding {
-            contact: format!("sip:{user}@{public}"),
+            contact: format!("sip:{user}@{}", phone.contact_host),
             q,
             expires: self.dice.weighted(&[(1, 5), (3, 30), (4, 60), (2, 120)]),
             in_contact: self.dice.chance(500),
-            refresh_for: Duration::from_secs(self.dice.weighted(&[(2, 0), (3, 40), (2, 90)])),
+            // Without its binding nobody reaches it, not even inside a dialog.
+            refresh_for: Duration::from_secs(if private {
+                600
+            } else {
+                self.dice.weighted(&[(2, 0), (3, 40), (2, 90)])
+            }),
         });
         self.phones.push(phone);
     }
 
     fn deeds(&mut self) {
         for index in 0..self.phones.len() {
+            let private = self.phones[index].contact_host.starts_with("192.168.");
             let count = self.dice.weighted(&[(3, 0), (4, 1), (3, 2), (1, 4)]);
             let mut deeds = Vec::new();
             for _ in 0..count {
-                let at = self.dice.millis(1500, 30_000);
+                let at = self.dice.millis(1500, 30_000)
+                    + if private { Duration::from_secs(20) } else { Duration::ZERO };
                 let deed = self.deed(index);
                 deeds.push((at, deed));
             }
-            if self.dice.chance(250) {
+            if self.dice.chance(250) && !private {
                 let all = self.dice.chance(300);
                 let at = self.dice.millis(1000, 60_000);
                 deeds.push((at, if all { Deed::UnregisterAll } else { Deed::Unregister }));
@@ -341,6 +355,7 @@ impl Draft {
                 min_expires: self.dice.weighted(&[(1, 5), (2, 20)]),
                 default_expires: 60,
                 max_expires: self.dice.weighted(&[(1, 60), (2, 120)]),
+                nat: self.nat,
                 ..Registrar::default()
             },
             max_bindings: 200,
@@ -383,7 +398,8 @@ impl Plan {
     pub(crate) fn without_nodes(seed: u64) -> Self {
         let dice = Dice::new(seed, 0);
         let promise = Promise { stateful: true, forks: true, guarded: false };
-        let mut draft = Draft { dice, seed, promise, named: true, phones: vec![], users: vec![], nodes: 1 };
+        let mut draft =
+            Draft { dice, seed, promise, named: true, nat: false, phones: vec![], users: vec![], nodes: 1 };
         draft.users = vec![(0, "u0".to_owned()), (0, "u1".to_owned())];
         draft.phone(0, "u0", 0);
         draft.phone(0, "u1", 0);

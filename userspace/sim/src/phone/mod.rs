@@ -77,6 +77,8 @@ pub(crate) struct Phone {
     pub(crate) address: SocketAddr,
     /// What it writes into Via: another address behind a NAT.
     pub(crate) sent_by: String,
+    /// Host and port of its Contacts.
+    pub(crate) contact_host: String,
     pub(crate) user: String,
     pub(crate) domain: String,
     pub(crate) password: String,
@@ -123,6 +125,7 @@ impl Phone {
             name,
             address,
             sent_by,
+            contact_host: address.to_string(),
             user,
             domain,
             password,
@@ -200,7 +203,7 @@ impl Phone {
 
     /// Our Contact value for dialogs.
     fn contact(&self) -> String {
-        format!("<sip:{}@{}>", self.user, self.address)
+        format!("<sip:{}@{}>", self.user, self.contact_host)
     }
 
     /// A datagram arrived.
