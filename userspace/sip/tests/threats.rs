@@ -97,6 +97,7 @@ fn via_is_whole_or_nothing() {
         "SIP/2.0/UDP a;=x",
         "SIP/2.0/UDP a;branch",
         "SIP/2.0/UDP a;branch=",
+        "SIP/2.0/UDP a;branch=;rport",
         "SIP/2.0/UDP a;branch=x y",
         "SIP/2.0/UDP a;branch=x>",
         "SIP/2.0/UDP a;branch=x;branch=y",
@@ -144,6 +145,7 @@ fn unterminated_quote_then_edit() {
         let edited = Message::parse(edited, &mut second).unwrap();
         let before: Vec<_> = message.all().filter(|h| h.name != HeaderName::MaxForwards).collect();
         let after: Vec<_> = edited.all().skip(1).filter(|h| h.name != HeaderName::MaxForwards).collect();
+        assert_eq!(edited.max_forwards(), Ok(Some(69)));
         assert_eq!(before.len(), after.len());
         for (a, b) in before.iter().zip(&after) {
             assert_eq!((a.raw_name, a.value), (b.raw_name, b.value));
@@ -368,8 +370,23 @@ fn uri_rewriting() {
         "tel:+1;x=%",
     ] {
         assert!(Uri::parse(text.as_bytes()).is_err(), "{text}");
+        // In its message, where there are bytes to over-read.
+        assert!(refused(&options("sip:b@example.net", text, "")), "{text}");
         // Nor does anybody unescape it.
         assert!(unescape_into(text.as_bytes(), &mut [0; 16]).is_err(), "{text}");
+    }
+    for text in [
+        "sip:@b",
+        "sip:a@",
+        "sip:a@b@c",
+        "sip:a@b:0",
+        "sip:a@b;",
+        "sip:a@b;=x",
+        "sip:a@b;x=",
+        "sip:a@b;x;X=1",
+    ] {
+        assert!(Uri::parse(text.as_bytes()).is_err(), "{text}");
+        assert!(refused(&options("sip:b@example.net", text, "")), "{text}");
     }
     // Every truncation and every single byte of a URI with everything; what parses says what it was made of.
     let full = b"sips:a%41;b:p%42w@h.example:5070;t=%43;lr?x=%44&y=z";
@@ -417,12 +434,17 @@ fn a_reply_to_every_message_corresponds() {
             continue;
         }
         planned.unwrap();
-        let mut room = vec![0; request.len() + 512];
-        room[256..256 + request.len()].copy_from_slice(request);
-        let mut buffer = Buffer::new(&mut room, 256..256 + request.len()).unwrap();
-        plan.apply(&mut buffer).unwrap();
+        let mut out = vec![0; request.len() + 512];
+        let written = plan.write_to(request, &mut out).unwrap();
+        for head in [0, 3, 40, 256, 500, 512] {
+            let mut room = vec![0; request.len() + 512];
+            room[head..head + request.len()].copy_from_slice(request);
+            let mut buffer = Buffer::new(&mut room, head..head + request.len()).unwrap();
+            plan.apply(&mut buffer).unwrap();
+            assert_eq!(buffer.message(), written, "with room for {head} octets at the front");
+        }
         let mut other = Index::new();
-        let answer = Message::parse(buffer.message(), &mut other).unwrap();
+        let answer = Message::parse(written, &mut other).unwrap();
         assert_eq!(answer.status().unwrap().code, 486);
         let (asked, answered) = (message.essentials().unwrap(), answer.essentials().unwrap());
         assert_eq!(asked.call_id, answered.call_id);
@@ -437,7 +459,7 @@ fn a_reply_to_every_message_corresponds() {
             |m: &Message<'_>| m.vias().skip(1).map(|v| v.unwrap().as_bytes().to_vec()).collect::<Vec<_>>();
         assert_eq!(below(&message), below(&answer));
         assert_eq!(answer.content_length(), Ok(Some(0)));
-        assert_eq!(answer.bytes().len(), buffer.message().len());
+        assert_eq!(answer.bytes().len(), written.len());
     }
 }
 
