@@ -457,7 +457,6 @@ fn unusual_line(bytes: &[u8], entry: &mut Entry) -> Option<()> {
     Some(())
 }
 
-/// The name of a header line that is not simply known from its first 16 bytes: longer, with white space before the
 /// The name of a header line, however it is written: its length, and where the value begins after it.
 #[inline(never)]
 fn unusual_name(bytes: &[u8], line: usize, end: usize) -> Result<(HeaderName, usize, usize), Fault> {
