@@ -261,6 +261,8 @@ counters! {
         RelayRefused = "relay_refused",
         /// Route values of ours whose token did not fit the dialog.
         TokenInvalid = "token_invalid",
+        /// Requests that begin something refused for want of means: the worker's backlog or a table that is filling up.
+        OverloadRefused = "overload_refused",
         /// Requests refused by a routing rule.
         RouteRejected = "route_rejected",
         /// Requests for a gateway group without a target that is up.
@@ -289,6 +291,8 @@ counters! {
         DropResponseStray = "drop_response_stray",
         /// Responses without a second Via: we send no requests of our own.
         DropResponseNoNextVia = "drop_response_no_next_via",
+        /// Messages from sources that sent more than they may.
+        DropBudget = "drop_budget",
         /// Messages that came to an address or from a port that cannot be answered.
         DropFlow = "drop_flow",
         /// Messages for which the buffer has no room.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use strowger_sip::{Buffer, EditPlan, HeaderName, Message, Method, Reply, Uri};
 
+use crate::admission::{self, Admission};
 use crate::answer::{Answer, REPLY_GROWTH};
 use crate::branch;
 use crate::config::{Config, ConfigError, limit};
@@ -86,6 +87,7 @@ pub(crate) struct Element {
     routing: Routing,
     gateways: Gateways,
     prober: Prober,
+    pub(crate) admission: Admission,
     /// The Request-URI as the rules want it, and as a gateway wants it.
     written: Box<UriText>,
     aimed: Box<UriText>,
@@ -144,6 +146,7 @@ impl Element {
             routing: Routing::new(&config.routes, &config.gateways)?,
             gateways: Gateways::new(&config, &keys)?,
             prober: Prober::new(&config, &site, &keys, 0, 1),
+            admission: Admission::new(&keys, config.per_source_pps),
             written: Box::new(UriText::new()),
             aimed: Box::new(UriText::new()),
             auth,
@@ -169,6 +172,19 @@ impl Element {
         let listen = self.site.listen_index(flow.local)?;
         let possible = proxy::is_unicast(remote) && self.site.listen_index(remote).is_none();
         possible.then_some(Origin { now, listen, remote, room })
+    }
+
+    /// Whether the source may send one more message. A gateway carries the calls of many: it has no budget.
+    pub(crate) fn budget(&mut self, origin: &Origin) -> bool {
+        let source = origin.remote.ip();
+        self.admission.budgets.take(origin.now, source) || self.gateways.trusts(source)
+    }
+
+    /// The fullest table that requests need, in percent.
+    fn fullest(&self) -> u8 {
+        let Occupancy { transactions, branches, kept, outbox, .. } = self.occupancy();
+        let percent = |level: Level| (level.used * 100).checked_div(level.limit).unwrap_or(0).min(100) as u8;
+        [transactions, branches, kept, outbox].map(percent).into_iter().max().unwrap_or(0)
     }
 
     /// Counts what was sent; `None` when its listen address is none.
@@ -291,6 +307,9 @@ impl Element {
             self.answered(origin, message);
         }
         response::edit(message, &self.site, &self.keys, plan)?;
+        if let Some(Ok(via)) = message.vias().nth(1) {
+            self.admission.feedback(&via, plan).map_err(|_| Reason::NoRoom)?;
+        }
         let answers = code / 100 == 2 && message.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
         let events = [Some(Event::ResponseForwarded), answers.then_some(Event::CallAnswered)];
         Ok(Some(Step { local, remote, request: false, send, keep, events }))
@@ -351,12 +370,37 @@ impl Element {
     }
 
     /// Whether there is room for this request, now and for this source.
-    fn admission(&mut self, _origin: &Origin, request: &Request<'_>) -> Result<(), Refusal> {
+    fn admission(&mut self, origin: &Origin, request: &Request<'_>) -> Result<(), Refusal> {
         let goes_on = request.in_our_dialog() || matches!(request.method, Method::Ack | Method::Cancel);
         if self.draining && !goes_on {
             return Err(Refusal::Draining(limit::RETRY_AFTER));
         }
-        Ok(())
+        let load = self.admission.load(origin.now, self.fullest());
+        if request.in_our_dialog() {
+            self.admission.budgets.vouch(origin.remote.ip());
+        }
+        if goes_on {
+            return Ok(());
+        }
+        if load <= admission::FIRST {
+            return Ok(());
+        }
+        let source = origin.remote.ip();
+        let class =
+            self.admission.class(source, self.gateways.trusts(source), self.refreshes(origin, request));
+        self.admission.judge(class, load, request.headers.call_id).map_err(Refusal::Overload)
+    }
+
+    /// Whether this is a REGISTER of a user who has a binding.
+    fn refreshes(&self, origin: &Origin, request: &Request<'_>) -> bool {
+        let user = || {
+            let uri = request.headers.to.uri().ok()?;
+            let domain = self.site.domain(&uri.host()?, uri.port())?;
+            let user = User::read(uri.user()?)?;
+            let aor = self.location.aor(domain, user.as_bytes());
+            Some(self.location.find(aor, origin.now, |found| matches!(found, Found::Targets(_))))
+        };
+        request.method == Method::Register && user().unwrap_or(false)
     }
 
     /// Who sends this request; `None` where that is not asked. ACK and CANCEL cannot be challenged (RFC 3261 section
@@ -631,6 +675,7 @@ impl Element {
                     counters: &mut self.counters,
                 };
                 registrar.register(request, origin.now, room, &mut answer.lines)?;
+                self.admission.budgets.vouch(origin.remote.ip());
                 if let Some(clock) = &self.clock {
                     answer.offer(&[b"Date: ", &clock.date(origin.now)]);
                 }
@@ -712,6 +757,7 @@ impl Element {
     ) -> Result<Step, Reason> {
         let via = message.top_via().map_err(|_| Reason::Unanswerable)?;
         answer.plan(message, &via, origin.remote, code, &self.keys, plan).map_err(|_| Reason::NoRoom)?;
+        self.admission.feedback(&via, plan).map_err(|_| Reason::NoRoom)?;
         let remote = request::reply_to(&via, origin.remote);
         let events = [Some(reply_event(code)), None];
         Ok(Step { local: origin.listen, remote, request: false, send: true, keep: Keep::Nothing, events })

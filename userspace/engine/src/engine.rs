@@ -65,6 +65,8 @@ pub enum Reason {
     ResponseStray,
     /// A response with no Via but ours.
     ResponseNoNextVia,
+    /// From a source that sent more than it may.
+    Budget,
     /// To an address that is not ours, or from one that cannot be answered.
     Flow,
     /// The buffer has no room for what must be added.
@@ -88,6 +90,7 @@ impl Reason {
             Self::ResponseForged => Event::DropResponseForged,
             Self::ResponseStray => Event::DropResponseStray,
             Self::ResponseNoNextVia => Event::DropResponseNoNextVia,
+            Self::Budget => Event::DropBudget,
             Self::Flow => Event::DropFlow,
             Self::NoRoom => Event::DropNoRoom,
             Self::Withheld => Event::DropWithheld,
@@ -176,6 +179,13 @@ impl Engine {
         self.element.set_users(users);
     }
 
+    /// Says how far the caller is behind: 0 for nothing waiting, 100 for as much waiting as it has room for. From 75 on
+    /// requests are refused, those that begin something and come from sources not known first (RFC 7339 for
+    /// upstream servers that understand it, 503 for others). The engine's own tables count the same way.
+    pub fn set_pressure(&mut self, percent: u8) {
+        self.element.admission.set_pressure(percent);
+    }
+
     /// Handles one datagram. `message` holds it, with free room around it for what is added; after
     /// [`Verdict::Send`] it holds what is to be sent.
     pub fn handle(&mut self, now: Time, flow: Flow, message: &mut Buffer<'_>) -> Verdict {
@@ -192,6 +202,9 @@ impl Engine {
     fn decide(&mut self, now: Time, flow: Flow, message: &mut Buffer<'_>) -> Result<Option<Flow>, Reason> {
         let Self { element, index, plan, answer } = self;
         let origin = element.origin(now, flow, message.capacity()).ok_or(Reason::Flow)?;
+        if !element.budget(&origin) {
+            return Err(Reason::Budget);
+        }
         let step = match Message::parse(message.message(), index) {
             Ok(parsed) => match parsed.method() {
                 Some(method) => element.request(&origin, parsed, method, plan, answer),

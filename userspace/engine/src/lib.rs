@@ -38,6 +38,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod admission;
 mod answer;
 mod arena;
 mod branch;

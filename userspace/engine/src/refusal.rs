@@ -7,6 +7,7 @@ use core::fmt::{self, Write as _};
 
 use strowger_sip::{HeaderName, Message, Method, ParseError, Token, ValueError};
 
+use crate::admission::Overload;
 use crate::counters::Event;
 use crate::digest::Role;
 use crate::registrar::EXTENSIONS;
@@ -74,6 +75,8 @@ pub(crate) enum Refusal {
     TransactionsFull(u32),
     /// 503: the node is going down; try again in so many seconds.
     Draining(u32),
+    /// 503: not enough of something to carry it out.
+    Overload(Overload),
     /// 500: no target of the gateway group is up. Not 503, as with [`Unreachable`](Self::Unreachable).
     GatewaysDown,
     /// What a routing rule says.
@@ -104,6 +107,7 @@ impl Refusal {
             Self::OutOfOrder | Self::Unreachable => 500,
             Self::UnknownMethod => 501,
             Self::GatewaysDown => 500,
+            Self::Overload(_) => 503,
             Self::Rejected(rejection) => rejection.code,
             Self::ContactLimit(_) | Self::TableFull(_) | Self::TransactionsFull(_) | Self::Draining(_) => 503,
             Self::TooLarge => 513,
@@ -114,6 +118,7 @@ impl Refusal {
     pub(crate) fn event(&self) -> Option<Event> {
         Some(match self {
             Self::Relay => Event::RelayRefused,
+            Self::Overload(_) => Event::OverloadRefused,
             Self::GatewaysDown => Event::GatewaysDown,
             Self::Rejected(_) => Event::RouteRejected,
             Self::Unreachable => Event::NextHopUnreachable,
@@ -132,7 +137,8 @@ impl Refusal {
             Self::Extension(name) => unsupported(request, *name, lines),
             Self::PathUnasked => lines.write_str("Unsupported: path\r\n"),
             Self::TooBrief(seconds) => write!(lines, "Min-Expires: {seconds}\r\n"),
-            Self::ContactLimit(seconds)
+            Self::Overload(Overload { retry_after: Some(seconds) })
+            | Self::ContactLimit(seconds)
             | Self::TableFull(seconds)
             | Self::TransactionsFull(seconds)
             | Self::Draining(seconds) => {
@@ -193,6 +199,7 @@ impl fmt::Display for Refusal {
             Self::ContactLimit(_) => "Too Many Contacts",
             Self::TableFull(_) | Self::TransactionsFull(_) => "Service Unavailable",
             Self::Draining(_) => "Going Down",
+            Self::Overload(_) => "Overloaded",
             Self::GatewaysDown => "No Gateway Available",
             Self::Rejected(rejection) => rejection.phrase(),
             Self::TooLarge => "Message Too Large",

@@ -195,16 +195,19 @@ impl Worker {
         let mut last_work = monotonic();
         let mut last_kernel = Time::START;
         let mut kernel_ready = true;
+        let mut kernel_backlog = 0;
         let mut last_date = last_work;
         self.lane.engine.set_wall_clock(last_date, calendar());
         while !self.stop.load(Ordering::Relaxed) {
             let now = monotonic();
+            self.lane.engine.set_pressure(self.backlog().max(kernel_backlog));
             let mut worked = self.queue_turn(now, &mut batch);
             if kernel_ready || now.since(last_kernel) >= KERNEL_EVERY {
                 let came = self.kernel_turn(now);
                 worked |= came > 0;
                 // A full batch means that there may be more: ask again at once.
                 kernel_ready = came >= KernelSocket::BATCH;
+                kernel_backlog = if kernel_ready { self.kernel_backlog() } else { 0 };
                 last_kernel = now;
             }
             if self.lane.engine.timeout().is_some_and(|at| at <= now) {
@@ -250,6 +253,20 @@ impl Worker {
         }
         self.lane.flush(&mut self.kernel);
         true
+    }
+
+    /// How full the fullest RX ring is, in percent.
+    fn backlog(&self) -> u8 {
+        let percent = |queue: &Queue| {
+            let (used, size) = (queue.socket.ring_use().rx, queue.socket.ring_sizes().rx);
+            (u64::from(used) * 100).checked_div(size.into()).unwrap_or(0).min(100) as u8
+        };
+        self.queues.iter().map(percent).max().unwrap_or(0)
+    }
+
+    /// How full the fullest kernel socket is, in percent. A system call for each.
+    fn kernel_backlog(&self) -> u8 {
+        self.kernel.iter().filter_map(|socket| socket.backlog().ok()).max().unwrap_or(0)
     }
 
     /// One turn over the queues. Whether anything came.

@@ -19,7 +19,10 @@ use crate::syscall;
 const LONGEST: usize = 65_535;
 /// Bytes free before a datagram, for the message to grow to the front. As much as a frame of an AF_XDP socket has.
 const HEADROOM: usize = 512;
-/// Index of `SK_MEMINFO_DROPS` in what `SO_MEMINFO` gives (`<linux/sock_diag.h>`), and its length.
+/// Indices of `SK_MEMINFO_RMEM_ALLOC`, `SK_MEMINFO_RCVBUF` and `SK_MEMINFO_DROPS` in what `SO_MEMINFO` gives
+/// (`<linux/sock_diag.h>`), and its length.
+const MEMINFO_RECEIVED: usize = 0;
+const MEMINFO_RECEIVE_BUFFER: usize = 1;
 const MEMINFO_DROPS: usize = 8;
 const MEMINFO_LENGTH: usize = 9;
 
@@ -280,6 +283,14 @@ impl KernelSocket {
         self.counters
     }
 
+    /// How full the receive buffer is, in percent. A system call.
+    pub fn backlog(&self) -> io::Result<u8> {
+        let (memory, _) =
+            syscall::option::<[u32; MEMINFO_LENGTH]>(self.fd.as_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO)?;
+        let (used, most) = (u64::from(memory[MEMINFO_RECEIVED]), u64::from(memory[MEMINFO_RECEIVE_BUFFER]));
+        Ok((used * 100).checked_div(most).unwrap_or(0).min(100) as u8)
+    }
+
     /// Datagrams that the kernel dropped since the receive buffer was full. A system call.
     pub fn drops(&self) -> io::Result<u64> {
         let (memory, _) =
@@ -443,11 +454,12 @@ mod tests {
     fn what_the_kernel_drops_is_told() {
         let mut socket =
             KernelSocket::bind("127.0.0.1:0".parse().expect("an address"), true, 4096).expect("binds");
-        assert_eq!(socket.drops().expect("told"), 0);
+        assert_eq!((socket.drops().expect("told"), socket.backlog().expect("told")), (0, 0));
         let peer = peer();
         for _ in 0..500 {
             peer.send_to(&[0; 1000], socket.local()).expect("sent");
         }
+        assert!(socket.backlog().expect("told") > 50, "more came than it can hold");
         let mut received = 0;
         loop {
             match socket.receive() {

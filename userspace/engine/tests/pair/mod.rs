@@ -26,6 +26,8 @@ pub fn config() -> Config {
         listen: vec![US.parse().unwrap()],
         domains: vec!["example.net".into(), "10.77.0.2".into()],
         auth_required: false,
+        // Tests have much to say in no time.
+        per_source_pps: 1_000_000_000,
         max_bindings: 1000,
         secret: *b"0123456789abcdef0123456789ABCDEF",
         ..Config::default()
