@@ -269,7 +269,7 @@ counters! {
         GatewaysDown = "gateways_down",
         /// OPTIONS requests of our own sent to gateways, their retransmissions included.
         ProbeSent = "probe_sent",
-        /// Requests whose next hop is a name, another transport, or a family we do not listen on.
+        /// Requests whose next hop is a name that leads nowhere, another transport, or a family we do not listen on.
         NextHopUnreachable = "next_hop_unreachable",
         /// Keep-alives: CRLF and empty datagrams.
         DropKeepAlive = "drop_keep_alive",
@@ -291,6 +291,8 @@ counters! {
         DropResponseStray = "drop_response_stray",
         /// Responses without a second Via: we send no requests of our own.
         DropResponseNoNextVia = "drop_response_no_next_via",
+        /// Requests for a next hop whose name is being asked for; their retransmissions find the answer.
+        DropAwaited = "drop_awaited",
         /// Messages from sources that sent more than they may.
         DropBudget = "drop_budget",
         /// Messages that came to an address or from a port that cannot be answered.

@@ -28,6 +28,7 @@ use crate::proxy::{self, Destination, Forward};
 use crate::refusal::{ALLOW, Refusal, reply_event};
 use crate::registrar::{Registrar, User};
 use crate::request::{self, Request};
+use crate::resolve::{Lookup, Resolver};
 use crate::response;
 use crate::routing::{self, Decision, RouteFacts, Routing, UriText};
 use crate::site::Site;
@@ -88,6 +89,7 @@ pub(crate) struct Element {
     gateways: Gateways,
     prober: Prober,
     pub(crate) admission: Admission,
+    pub(crate) resolver: Resolver,
     /// The Request-URI as the rules want it, and as a gateway wants it.
     written: Box<UriText>,
     aimed: Box<UriText>,
@@ -147,6 +149,7 @@ impl Element {
             gateways: Gateways::new(&config, &keys)?,
             prober: Prober::new(&config, &site, &keys, 0, 1),
             admission: Admission::new(&keys, config.per_source_pps),
+            resolver: Resolver::new(&keys),
             written: Box::new(UriText::new()),
             aimed: Box::new(UriText::new()),
             auth,
@@ -224,7 +227,10 @@ impl Element {
     }
 
     pub(crate) fn timeout(&self) -> Option<Time> {
-        [self.core.next_timer(), self.expiry.next(), self.prober.timeout()].into_iter().flatten().min()
+        [self.core.next_timer(), self.expiry.next(), self.prober.timeout(), self.resolver.timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(crate) fn on_timeout(&mut self, now: Time) {
@@ -232,6 +238,7 @@ impl Element {
         let expired = self.expiry.run(&self.location, now);
         self.counters.add(Event::BindingExpired, expired as u64);
         self.prober.on_timeout(now, &self.gateways);
+        self.resolver.on_timeout(now);
     }
 
     pub(crate) fn transmit(&mut self, _now: Time, buffer: &mut Buffer<'_>) -> Option<Flow> {
@@ -358,6 +365,7 @@ impl Element {
                 Ok(Step { local, remote, request: true, send: true, keep, events })
             }
             Ok(Done::Served) => self.reply(origin, &message, method, 200, plan, answer),
+            Err(Refusal::Awaited) => return Err(Reason::Awaited),
             Err(refusal) => self.refuse(origin, &message, &refusal, plan, answer),
         }
         .map(Some)
@@ -421,7 +429,9 @@ impl Element {
             return Ok(Some(Identity::TrustedPeer));
         }
         let role = if for_us { Role::Server } else { Role::Proxy };
-        self.auth.check(origin.now, request, role, &self.site, &mut self.counters).map(Some)
+        let identity = self.auth.check(origin.now, request, role, &self.site, &mut self.counters)?;
+        self.admission.budgets.vouch(origin.remote.ip());
+        Ok(Some(identity))
     }
 
     /// Plans that credentials for our realm go no further than here.
@@ -483,7 +493,9 @@ impl Element {
             routing::Action::Location | routing::Action::Uri => Action::of(&destination)?,
         };
         // Out of the house go requests of those we know. Where nobody has to say who he is, the rules alone decide.
+        // ACK and CANCEL cannot say it: they do nothing where their INVITE has not been.
         let out = !matches!(action, Action::Location(_));
+        let known = known || (rule.is_some() && matches!(request.method, Method::Ack | Method::Cancel));
         if out && !known && (self.config.auth_required || rule.is_none()) {
             return Err(Refusal::Relay);
         }
@@ -504,17 +516,32 @@ impl Element {
         (looped, leads_to): (u32, branch::Origin),
         plan: &mut EditPlan,
     ) -> Result<(u8, SocketAddr), Refusal> {
-        let forward = Forward {
+        let uri = match way.rewritten {
+            true => Uri::parse(self.written.as_bytes()).map_err(Refusal::Uri)?,
+            false => request.uri,
+        };
+        let mut forward = Forward {
             site: &self.site,
             keys: &self.keys,
             record_route: self.config.record_route,
             looped,
             origin: leads_to,
+            resolved: None,
         };
-        let uri = match way.rewritten {
-            true => Uri::parse(self.written.as_bytes()).map_err(Refusal::Uri)?,
-            false => request.uri,
+        let next = match request.routes.next() {
+            Some(route) => Some(route.uri().map_err(|e| Refusal::UriIn(HeaderName::Route, e))?),
+            None => matches!(way.action, Action::Elsewhere).then_some(uri),
         };
+        if let Some((name, port, udp)) = next.as_ref().and_then(proxy::named) {
+            let seed = Gateways::call(&self.keys, request.headers.call_id);
+            forward.resolved = match self.resolver.lookup(origin.now, seed, name, port, udp, None) {
+                Lookup::Ready(addresses) => {
+                    addresses.iter().find(|address| proxy::is_usable(*address, &self.site))
+                }
+                Lookup::Waiting => return Err(Refusal::Awaited),
+                Lookup::Failed => None,
+            };
+        }
         match way.action {
             Action::Elsewhere => match self.flow_in_dialog(origin, request, &uri) {
                 Some(flow) => forward.plan_over(request, uri.as_bytes(), flow, plan),

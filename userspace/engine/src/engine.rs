@@ -17,6 +17,7 @@ use crate::element::Element;
 use crate::gateway::GatewayHealth;
 use crate::location::Location;
 use crate::refusal::Refusal;
+use crate::resolve::{Query, Resolution};
 use crate::time::Time;
 use crate::users::Users;
 
@@ -65,6 +66,8 @@ pub enum Reason {
     ResponseStray,
     /// A response with no Via but ours.
     ResponseNoNextVia,
+    /// The name of the next hop is being asked for; the retransmission finds the answer.
+    Awaited,
     /// From a source that sent more than it may.
     Budget,
     /// To an address that is not ours, or from one that cannot be answered.
@@ -90,6 +93,7 @@ impl Reason {
             Self::ResponseForged => Event::DropResponseForged,
             Self::ResponseStray => Event::DropResponseStray,
             Self::ResponseNoNextVia => Event::DropResponseNoNextVia,
+            Self::Awaited => Event::DropAwaited,
             Self::Budget => Event::DropBudget,
             Self::Flow => Event::DropFlow,
             Self::NoRoom => Event::DropNoRoom,
@@ -260,6 +264,17 @@ impl Engine {
     #[must_use]
     pub fn occupancy(&self) -> Occupancy {
         self.element.occupancy()
+    }
+
+    /// The next name that the node has to resolve (see [`resolve`](crate::resolve)). Called after
+    /// [`handle`](Self::handle) until `None`.
+    pub fn next_query(&mut self) -> Option<Query> {
+        self.element.resolver.next_query()
+    }
+
+    /// Takes the answer to a [`Query`]. One that comes too late changes nothing.
+    pub fn resolved(&mut self, now: Time, answer: &Resolution) {
+        self.element.resolver.resolved(now, answer);
     }
 
     /// From now on requests that begin something get 503 with Retry-After; what is under way goes on.

@@ -58,6 +58,7 @@ mod proxy;
 mod refusal;
 mod registrar;
 mod request;
+pub mod resolve;
 mod response;
 mod route;
 mod routing;

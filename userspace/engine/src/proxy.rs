@@ -5,7 +5,7 @@
 
 use core::net::SocketAddr;
 
-use strowger_sip::{EditError, EditPlan, HeaderName, Method, Scheme, Transport, Uri, Via};
+use strowger_sip::{EditError, EditPlan, HeaderName, Host, Method, Scheme, Transport, Uri, Via};
 
 use crate::branch::{Bound, Branch, Origin};
 use crate::keys::Keys;
@@ -96,9 +96,23 @@ pub(crate) fn next_hop(uri: &Uri<'_>, site: &Site) -> Option<SocketAddr> {
     let ip = uri.host()?.ip()?.to_canonical();
     let port = uri.port().unwrap_or(DEFAULT_PORT);
     let address = SocketAddr::new(ip, port);
-    let usable =
-        is_unicast(address) && site.listen_index(address).is_none() && site.listen_for(address, 0).is_some();
-    usable.then_some(address)
+    is_usable(address, site).then_some(address)
+}
+
+/// The name that a URI leads to by a transport of ours, its port, and whether it names the transport: what a name
+/// server has to be asked for (RFC 3263 section 4).
+pub(crate) fn named<'a>(uri: &Uri<'a>) -> Option<(&'a [u8], Option<u16>, bool)> {
+    let Some(Host::Name(name)) = uri.host() else { return None };
+    match (uri.scheme(), uri.transport()) {
+        (Scheme::Sip, None) => Some((name, uri.port(), false)),
+        (Scheme::Sip, Some(Transport::Udp)) => Some((name, uri.port(), true)),
+        _ => None,
+    }
+}
+
+/// Whether this node can send to an address, and the address is not its own.
+pub(crate) fn is_usable(address: SocketAddr, site: &Site) -> bool {
+    is_unicast(address) && site.listen_index(address).is_none() && site.listen_for(address, 0).is_some()
 }
 
 /// Whether a datagram to this address can reach one host.
@@ -123,6 +137,8 @@ pub(crate) struct Forward<'e> {
     pub(crate) looped: u32,
     /// What the branch leads to.
     pub(crate) origin: Origin,
+    /// Where the next hop is when a name server was asked for it.
+    pub(crate) resolved: Option<SocketAddr>,
 }
 
 impl Forward<'_> {
@@ -137,7 +153,7 @@ impl Forward<'_> {
         let next = request.routes.next();
         let next_uri = next.map_or(uri, |next| next.uri_bytes());
         let parsed = Uri::parse(next_uri).map_err(|e| Refusal::UriIn(HeaderName::Route, e))?;
-        let remote = next_hop(&parsed, self.site).ok_or(Refusal::Unreachable)?;
+        let remote = self.resolved.or_else(|| next_hop(&parsed, self.site)).ok_or(Refusal::Unreachable)?;
         // Item 6: a strict router finds itself in the Request-URI.
         let strict = next.is_some() && !parsed.is_loose();
         let (request_uri, appended) = if strict { (next_uri, Some(uri)) } else { (uri, None) };

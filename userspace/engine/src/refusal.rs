@@ -75,6 +75,8 @@ pub(crate) enum Refusal {
     TransactionsFull(u32),
     /// 503: the node is going down; try again in so many seconds.
     Draining(u32),
+    /// No reply: the next hop's name is being asked for, and the retransmission will find the answer.
+    Awaited,
     /// 503: not enough of something to carry it out.
     Overload(Overload),
     /// 500: no target of the gateway group is up. Not 503, as with [`Unreachable`](Self::Unreachable).
@@ -107,7 +109,7 @@ impl Refusal {
             Self::OutOfOrder | Self::Unreachable => 500,
             Self::UnknownMethod => 501,
             Self::GatewaysDown => 500,
-            Self::Overload(_) => 503,
+            Self::Overload(_) | Self::Awaited => 503,
             Self::Rejected(rejection) => rejection.code,
             Self::ContactLimit(_) | Self::TableFull(_) | Self::TransactionsFull(_) | Self::Draining(_) => 503,
             Self::TooLarge => 513,
@@ -200,6 +202,7 @@ impl fmt::Display for Refusal {
             Self::TableFull(_) | Self::TransactionsFull(_) => "Service Unavailable",
             Self::Draining(_) => "Going Down",
             Self::Overload(_) => "Overloaded",
+            Self::Awaited => "Next Hop Not Known Yet",
             Self::GatewaysDown => "No Gateway Available",
             Self::Rejected(rejection) => rejection.phrase(),
             Self::TooLarge => "Message Too Large",

@@ -47,6 +47,9 @@ pub(crate) struct Config {
     /// Routing rules; the first that matches decides.
     #[serde(default)]
     pub routes: Vec<Route>,
+    /// Who is asked for next hops that are names.
+    #[serde(default)]
+    pub dns: Dns,
     /// Sizes of every table.
     #[serde(default)]
     pub limits: Limits,
@@ -282,6 +285,22 @@ impl Default for Registrar {
     }
 }
 
+/// `dns:`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Dns {
+    /// Name servers, `ADDR:PORT`; empty: those of /etc/resolv.conf.
+    pub servers: Vec<SocketAddr>,
+    /// Seconds that one of them may take.
+    pub timeout: u32,
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Dns { servers: Vec::new(), timeout: 3 }
+    }
+}
+
 /// `limits:`
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -491,6 +510,13 @@ impl Config {
                 let dot = if key.is_empty() { "" } else { "." };
                 return wrong(&format!("routes[{at}]{dot}{key}"), problem);
             }
+        }
+
+        if !(1..=10).contains(&self.dns.timeout) {
+            return wrong("dns.timeout", format!("{} is not 1 to 10 seconds", self.dns.timeout));
+        }
+        if self.dns.servers.len() > 8 || self.dns.servers.iter().any(|server| server.port() == 0) {
+            return wrong("dns.servers", "at most 8, each with a port".into());
         }
 
         let l = &self.limits;

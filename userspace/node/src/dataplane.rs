@@ -21,6 +21,7 @@ use strowger_xsk::{Device, KernelSocket, Mirror};
 use crate::config::{Auto, Config, Steering};
 use crate::egress::FastPath;
 use crate::fault::Fault;
+use crate::names;
 use crate::report::Desk;
 use crate::secret;
 use crate::users::UserTable;
@@ -142,7 +143,8 @@ impl Plane {
         }
         let stop = StopFlag(Arc::new(AtomicBool::new(false)));
         let mut workers = Vec::with_capacity(count);
-        for (id, (queues, kernel)) in shares.into_iter().zip(kernel).enumerate() {
+        let askers = names::start(&config.dns, count)?;
+        for (id, ((queues, kernel), names)) in shares.into_iter().zip(kernel).zip(askers).enumerate() {
             let cpu = cpu_of(id);
             let number = u16::try_from(id).unwrap_or(u16::MAX);
             let mut engine = Engine::for_worker(Arc::clone(&engine_config), Arc::clone(&location), number)
@@ -154,8 +156,9 @@ impl Plane {
                 _ => None,
             };
             let desk = Arc::new(Desk::default());
-            let worker = Worker::new(engine, queues, kernel, fast, Arc::clone(&desk), Arc::clone(&stop.0))
-                .map_err(|e| Fault::Other(format!("worker {id}: {e}")))?;
+            let worker =
+                Worker::new(engine, queues, kernel, fast, names, Arc::clone(&desk), Arc::clone(&stop.0))
+                    .map_err(|e| Fault::Other(format!("worker {id}: {e}")))?;
             let thread = thread(format!("worker-{id}"), move || {
                 pin(id, cpu);
                 worker.run();

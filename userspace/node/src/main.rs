@@ -7,6 +7,7 @@ mod doctor;
 mod egress;
 mod fault;
 mod logging;
+mod names;
 mod netns;
 mod password;
 mod privilege;

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use rustix::event::{Timespec, epoll};
 use rustix::time::{ClockId, clock_gettime};
+use strowger_engine::resolve::limit;
 use strowger_engine::{Counters, Engine, Flow, Time, Verdict};
 use strowger_sip::Buffer;
 use strowger_wire::ChecksumState;
@@ -21,12 +22,13 @@ use strowger_xdp::Heartbeat;
 use strowger_xsk::{BindMode, Frame, FrameBatch, KernelCounters, KernelSocket, Received, Socket};
 
 use crate::egress::FastPath;
+use crate::names::Asker;
 use crate::report::Desk;
 
 /// Longest sleep: a fifth of the age at which XDP takes a heart for still, and the longest that a status request or a
 /// stop waits.
 const SLEEP: Duration = Duration::from_millis(20);
-/// Longest sleep while the kernel has not taken all of a TX ring: nothing would wake us when it can.
+/// Longest sleep while the kernel has not taken all of a TX ring, or a name is asked for: nothing would wake us.
 const SLEEP_SENDING: Duration = Duration::from_millis(1);
 /// How long an idle worker looks at its rings before it sleeps: a wake-up costs several microseconds, so this bounds
 /// the waste at a few times what it saves.
@@ -84,6 +86,10 @@ strowger_engine::counters! {
         DropKernelSend = "drop_kernel_send",
         /// Messages whose local address is none of our sockets'; a bug if it ever counts.
         DropNoSocket = "drop_no_socket",
+        /// Names of next hops asked for.
+        NamesAsked = "names_asked",
+        /// Names not asked for because too many were already; the engine asks again.
+        NamesLost = "names_lost",
         /// Turns of the loop.
         Turns = "turns",
         /// Sleeps in poll.
@@ -150,6 +156,10 @@ const KERNEL: u64 = 1;
 struct Lane {
     engine: Engine,
     fast: Option<FastPath>,
+    names: Asker,
+    /// Names that were asked for and have no answer yet, and when the last of them was.
+    unanswered: usize,
+    last_asked: Time,
     counts: Counts,
     ident: u16,
     /// Where a message of the engine's own is written when there is no frame for it.
@@ -163,6 +173,7 @@ impl Worker {
         queues: Vec<Queue>,
         kernel: Vec<KernelSocket>,
         fast: Option<FastPath>,
+        names: Asker,
         desk: Arc<Desk<Report>>,
         stop: Arc<AtomicBool>,
     ) -> std::io::Result<Worker> {
@@ -181,6 +192,9 @@ impl Worker {
         let lane = Lane {
             engine,
             fast,
+            names,
+            unanswered: 0,
+            last_asked: Time::START,
             counts: Counts::new(),
             ident: 0,
             scratch: vec![0; strowger_sip::limit::MESSAGE].into_boxed_slice(),
@@ -213,6 +227,7 @@ impl Worker {
             if self.lane.engine.timeout().is_some_and(|at| at <= now) {
                 self.lane.engine.on_timeout(now);
             }
+            self.lane.names_turn(now);
             worked |= self.transmit_turn(now);
             if now.since(last_date) >= DATE_EVERY {
                 self.lane.engine.set_wall_clock(now, calendar());
@@ -303,7 +318,8 @@ impl Worker {
     /// something.
     fn sleep(&mut self, now: Time) -> bool {
         self.lane.counts.count(Count::Sleeps);
-        let sending = self.queues.iter().any(|queue| queue.socket.ring_use().tx > 0);
+        let sending =
+            self.lane.unanswered > 0 || self.queues.iter().any(|queue| queue.socket.ring_use().tx > 0);
         let most = if sending { SLEEP_SENDING } else { SLEEP };
         let longest = self.lane.engine.timeout().map_or(most, |at| at.since(now).min(most));
         // At most 20 ms: the conversion cannot fail.
@@ -351,6 +367,26 @@ impl Worker {
 }
 
 impl Lane {
+    /// Hands the engine's questions to the thread for names, and its answers to the engine.
+    fn names_turn(&mut self, now: Time) {
+        while let Some(query) = self.engine.next_query() {
+            let asked = self.names.ask(query);
+            self.unanswered += usize::from(asked);
+            self.last_asked = now;
+            self.counts.count(if asked { Count::NamesAsked } else { Count::NamesLost });
+        }
+        while self.unanswered > 0
+            && let Some(resolution) = self.names.answer()
+        {
+            self.unanswered -= 1;
+            self.engine.resolved(now, &resolution);
+        }
+        // The engine has given up what was not answered by now.
+        if self.unanswered > 0 && now.since(self.last_asked) > limit::PATIENCE {
+            self.unanswered = 0;
+        }
+    }
+
     /// One frame from an RX ring: through the engine, and out, or its chunk is free again.
     fn frame(&mut self, now: Time, mut frame: Frame, socket: &mut Socket, kernel: &mut [KernelSocket]) {
         let packet = frame.range();

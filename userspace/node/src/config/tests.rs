@@ -75,6 +75,7 @@ routes:
   - { method: [INVITE, MESSAGE], regex: "^[0-9]{3}@", rewrite: { user: desk, host: "10.77.0.20:5070" }, stateless: true }
   - { domain: example.net, to_prefix: "1", location: true }
   - { to_prefix: "00", strip: 2, prepend: "+", gateway: carrier-a }
+dns: { servers: ["127.0.0.53:53"], timeout: 2 }
 limits: { per_source_pps: 2000, transactions: 200000, dialogs: 200000, bindings: 1000000 }
 store: { dir: ./data }
 cdr: { dir: ./cdr }
@@ -133,6 +134,9 @@ fn what_is_wrong_with_gateways_and_routes_names_their_key() {
         ("routes: [{ regex: \"(\" }]", "routes[0].regex: "),
         ("routes: [{ rewrite: { host: \"a b\" } }]", "routes[0].rewrite.host: "),
         ("routes: [{ to_perfix: \"00\" }]", "unknown field `to_perfix`"),
+        ("dns: { timeout: 0 }", "dns.timeout: 0 is not"),
+        ("dns: { servers: [\"127.0.0.1:0\"] }", "dns.servers: "),
+        ("dns: { servers: [localhost] }", "dns.servers"),
         ("limits: { per_source_pps: 0 }", "node.yaml: limits.per_source_pps: 0 would let nobody in"),
     ] {
         let message = error(&format!("{off}{text}"));
