@@ -528,9 +528,12 @@ impl Element {
             origin: leads_to,
             resolved: None,
         };
+        let elsewhere = matches!(way.action, Action::Elsewhere);
+        let flow = elsewhere.then(|| self.flow_in_dialog(origin, request, &uri)).flatten();
         let next = match request.routes.next() {
+            _ if flow.is_some() => None,
             Some(route) => Some(route.uri().map_err(|e| Refusal::UriIn(HeaderName::Route, e))?),
-            None => matches!(way.action, Action::Elsewhere).then_some(uri),
+            None => elsewhere.then_some(uri),
         };
         if let Some((name, port, udp)) = next.as_ref().and_then(proxy::named) {
             let seed = Gateways::call(&self.keys, request.headers.call_id);
@@ -543,7 +546,7 @@ impl Element {
             };
         }
         match way.action {
-            Action::Elsewhere => match self.flow_in_dialog(origin, request, &uri) {
+            Action::Elsewhere => match flow {
                 Some(flow) => forward.plan_over(request, uri.as_bytes(), flow, plan),
                 None => forward.plan(request, uri.as_bytes(), plan),
             },
