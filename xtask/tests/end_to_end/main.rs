@@ -8,6 +8,7 @@
 mod bench;
 mod calls;
 mod commands;
+mod failover;
 mod fragments;
 mod gateway;
 mod jumbo;
