@@ -50,7 +50,8 @@ fn calls(bench: &Bench) -> (Tally, Tally) {
     };
     let called = Sipp::start(&plan(Role::Uas, "gateway", ALIVE, None, &[], 0)).unwrap();
     let lines = ["1000;0049301".to_owned()];
-    let mut calling = Sipp::start(&plan(Role::Uac, "caller", 5080, Some(Lab::node_v4()), &lines, CALLS)).unwrap();
+    let mut calling =
+        Sipp::start(&plan(Role::Uac, "caller", 5080, Some(Lab::node_v4()), &lines, CALLS)).unwrap();
     let until = Instant::now() + Duration::from_secs(90);
     while calling.ended().unwrap().is_none() && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(50));
@@ -127,7 +128,8 @@ fn a_target_that_dies_is_left_out_until_it_is_back() {
             // Past the 100 to what is final.
             let until = Instant::now() + PATIENCE;
             loop {
-                let answer = alice.receive(until.saturating_duration_since(Instant::now())).expect("an answer");
+                let answer =
+                    alice.receive(until.saturating_duration_since(Instant::now())).expect("an answer");
                 if !answer.text.starts_with("SIP/2.0 100 ") {
                     break answer.text.split("\r\n").next().unwrap_or_default().to_owned();
                 }
