@@ -76,6 +76,12 @@ pub mod limit {
     pub const OUTBOX: usize = 4096;
     /// Timers looked at in one [`Engine::on_timeout`](crate::Engine::on_timeout): about 100 µs.
     pub const TIMER_BATCH: usize = 256;
+    /// Dialogs of one engine. Above it its tables alone take more than 8 GB.
+    pub const DIALOGS: usize = 16_000_000;
+    /// Seconds a call may last: times in a call are kept in milliseconds, in 32 bits.
+    pub const CALL_SECONDS: u32 = 4_000_000;
+    /// Call events that wait: above it the queue alone takes more than a gigabyte.
+    pub const CALL_EVENTS: usize = 1_000_000;
 }
 
 /// Intervals and counts of the registrar (RFC 3261 section 10.3).
@@ -219,6 +225,25 @@ impl Transactions {
     }
 }
 
+/// What one engine keeps of the calls that go through it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Calls {
+    /// Dialogs at once, early ones and INVITEs without any among them; above it new INVITEs get 503. 0: calls are not
+    /// watched, and none is refused for it.
+    pub max_dialogs: usize,
+    /// Seconds a call may last before its record is closed, 1 to [`limit::CALL_SECONDS`]: what ends calls whose BYE
+    /// never comes.
+    pub max_seconds: u32,
+    /// Events that wait for [`Engine::next_event`](crate::Engine::next_event); above it they are lost and counted.
+    pub max_events: usize,
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self { max_dialogs: 200_000, max_seconds: 43_200, max_events: 4096 }
+    }
+}
+
 /// What the engine has to know about its node. Shared by all workers.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Config {
@@ -248,6 +273,8 @@ pub struct Config {
     pub transactions: Transactions,
     /// Forward without transactions (section 16.11): for workers that do not get all messages of a transaction.
     pub stateless: bool,
+    /// The table of dialogs. Each engine has its own.
+    pub calls: Calls,
     /// The key of branches, tags and Record-Route tokens. Random, and kept over a restart, or else dialogs that are
     /// up cannot be ended through the restarted node.
     pub secret: [u8; 32],
@@ -272,6 +299,7 @@ impl Default for Config {
             timers: Timers::default(),
             transactions: Transactions::default(),
             stateless: false,
+            calls: Calls::default(),
             secret: [0; 32],
             server: String::new(),
         }
@@ -295,6 +323,7 @@ impl fmt::Debug for Config {
             .field("timers", &self.timers)
             .field("transactions", &self.transactions)
             .field("stateless", &self.stateless)
+            .field("calls", &self.calls)
             .field("server", &self.server)
             .finish_non_exhaustive()
     }
@@ -358,6 +387,15 @@ impl Config {
             return Err(ConfigError::MaxContacts(max_contacts));
         }
         self.validate_auth()?;
+        if self.calls.max_dialogs > limit::DIALOGS {
+            return Err(ConfigError::MaxDialogs(self.calls.max_dialogs));
+        }
+        if !(1..=limit::CALL_SECONDS).contains(&self.calls.max_seconds) {
+            return Err(ConfigError::MaxCallSeconds(self.calls.max_seconds));
+        }
+        if self.calls.max_events > limit::CALL_EVENTS {
+            return Err(ConfigError::MaxCallEvents(self.calls.max_events));
+        }
         if !(1..=limit::BINDINGS).contains(&self.max_bindings) {
             return Err(ConfigError::MaxBindings(self.max_bindings));
         }
@@ -537,6 +575,12 @@ pub enum ConfigError {
     Transactions(Transactions),
     /// A worker's number that is not below [`limit::WORKERS`].
     Worker(u16),
+    /// [`Calls::max_dialogs`] out of range.
+    MaxDialogs(usize),
+    /// [`Calls::max_seconds`] out of range.
+    MaxCallSeconds(u32),
+    /// [`Calls::max_events`] out of range.
+    MaxCallEvents(usize),
     /// No secret.
     Secret,
     /// A server name that is too long or has control characters.
@@ -605,6 +649,11 @@ impl fmt::Display for ConfigError {
                 limit::BRANCHES
             ),
             Self::Worker(n) => write!(f, "worker {n}: there are at most {}", limit::WORKERS),
+            Self::MaxDialogs(n) => write!(f, "limits.dialogs: {n} is over {}", limit::DIALOGS),
+            Self::MaxCallSeconds(n) => {
+                write!(f, "limits.call_seconds: {n} is not 1 to {}", limit::CALL_SECONDS)
+            }
+            Self::MaxCallEvents(n) => write!(f, "cdr.queue: {n} is over {}", limit::CALL_EVENTS),
             Self::Secret => f.write_str("secret: 32 random octets are needed"),
             Self::Server => write!(f, "server: at most {} printable ASCII characters", limit::SERVER),
             Self::Health => f.write_str("the gateways' health was made for another configuration"),

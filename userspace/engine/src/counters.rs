@@ -257,6 +257,16 @@ counters! {
         ContactLimit = "contact_limit",
         /// REGISTER refused because the table of bindings is full.
         BindingLimit = "binding_limit",
+        /// INVITE refused because the table of dialogs is full, and branches of forked calls that it had no room for.
+        DialogLimit = "dialog_limit",
+        /// Calls that went through unwatched: their identifiers and URIs are longer than the table keeps.
+        DialogTooLarge = "dialog_too_large",
+        /// Branches of forked calls that went through unwatched: one INVITE had too many.
+        DialogForkLimit = "dialog_fork_limit",
+        /// Requests to where the other end of their dialog has moved to since their token was made.
+        DialogMoved = "dialog_moved",
+        /// Call events that were lost because nobody took them in time.
+        CallEventLost = "call_event_lost",
         /// Requests for somewhere else without proof that their dialog is ours: this is no open relay.
         RelayRefused = "relay_refused",
         /// Route values of ours whose token did not fit the dialog.

@@ -18,6 +18,7 @@ use crate::branch;
 use crate::config::{Config, ConfigError, limit};
 use crate::counters::{Counters, Event};
 use crate::date::WallClock;
+use crate::dialog::{Dialogs, Scene, Source};
 use crate::digest::{Digest, Identity, Role};
 use crate::engine::{Flow, Level, Occupancy, Reason};
 use crate::gateway::{GatewayHealth, Gateways, Prober, Tried};
@@ -84,6 +85,7 @@ pub(crate) struct Element {
     pub(crate) counters: Counters,
     core: Core,
     expiry: Expiry,
+    pub(crate) dialogs: Dialogs,
     pub(crate) clock: Option<WallClock>,
     routing: Routing,
     gateways: Gateways,
@@ -144,6 +146,7 @@ impl Element {
         }
         let site = Site::new(&config);
         let auth = Digest::new(&config, &keys, Arc::new(NoUsers), location.next_worker());
+        let dialogs = Dialogs::new(&config.calls);
         Ok(Self {
             routing: Routing::new(&config.routes, &config.gateways)?,
             gateways: Gateways::new(&config, &keys)?,
@@ -160,6 +163,7 @@ impl Element {
             keys,
             counters: Counters::new(),
             expiry: Expiry::new(),
+            dialogs,
             clock: None,
             draining: false,
         })
@@ -227,10 +231,8 @@ impl Element {
     }
 
     pub(crate) fn timeout(&self) -> Option<Time> {
-        [self.core.next_timer(), self.expiry.next(), self.prober.timeout(), self.resolver.timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        let own = [self.core.next_timer(), self.expiry.next(), self.prober.timeout(), self.resolver.timeout()];
+        own.into_iter().flatten().chain(self.dialogs.timeout()).min()
     }
 
     pub(crate) fn on_timeout(&mut self, now: Time) {
@@ -239,6 +241,24 @@ impl Element {
         self.counters.add(Event::BindingExpired, expired as u64);
         self.prober.on_timeout(now, &self.gateways);
         self.resolver.on_timeout(now);
+        let Self { dialogs, site, keys, counters, .. } = self;
+        dialogs.expire(&mut Scene { now, site, keys, counters });
+    }
+
+    /// Tells those who watch dialogs of a final response that was chosen or made here, and leaves now.
+    pub(crate) fn concluded(&mut self, now: Time, message: &Message<'_>) {
+        let Self { dialogs, site, keys, counters, .. } = self;
+        dialogs.response(&mut Scene { now, site, keys, counters }, message, None);
+    }
+
+    /// Tells those who watch dialogs that an INVITE they were told of cannot be sent on.
+    pub(crate) fn undone(&mut self, now: Time, message: &Message<'_>, code: u16) {
+        if let (Some(Method::Invite), Ok(headers)) = (message.method(), message.essentials()) {
+            let Self { dialogs, site, keys, counters, .. } = self;
+            let caller = headers.from.tag().unwrap_or_default();
+            let mut scene = Scene { now, site, keys, counters };
+            dialogs.failed(&mut scene, headers.call_id, caller, headers.cseq.number, code);
+        }
     }
 
     pub(crate) fn transmit(&mut self, _now: Time, buffer: &mut Buffer<'_>) -> Option<Flow> {
@@ -259,7 +279,7 @@ impl Element {
             transactions: self.core.transactions(),
             branches: self.core.branches(),
             kept: self.core.kept(),
-            dialogs: Level::default(),
+            dialogs: Level { used: self.dialogs.used(), limit: self.dialogs.limit() },
             timers: self.core.timers(),
             outbox: self.core.outbox(),
         }
@@ -343,16 +363,22 @@ impl Element {
         answer.clear();
         let arrival = (origin.listen, origin.remote);
         let done = match Request::read(message, method, &self.site, &self.keys, arrival) {
-            Ok(request) => {
+            Ok(mut request) => {
                 let key = request.key(&self.keys);
                 match self.retransmission(origin, key, method) {
                     Some(Known::Absorbed) => return Ok(None),
                     Some(Known::Cancelled) => {
+                        self.begun(origin, &request, None);
                         return self.answer(origin, &message, 200, plan, answer).map(Some);
                     }
                     Some(Known::Acknowledged) => {}
                     None if request.acknowledges_us(&self.keys) => return Err(Reason::Ack),
                     None => {}
+                }
+                // Not where its token is for: perhaps the other end has moved since.
+                if request.token == Some(false) && self.dialogs.permits(&self.keys, &request) {
+                    request.token = Some(true);
+                    self.counters.count(Event::DialogMoved);
                 }
                 self.admission(origin, &request)
                     .and_then(|()| self.carry_out(origin, &request, key, plan, answer))
@@ -585,13 +611,21 @@ impl Element {
     }
 
     /// Tells those who watch dialogs of a request that is sent on.
-    fn begun(&mut self, _origin: &Origin, _request: &Request<'_>) {}
+    fn begun(&mut self, origin: &Origin, request: &Request<'_>, gateway: Option<u16>) {
+        let Self { dialogs, site, keys, counters, .. } = self;
+        let source = Source { listen: origin.listen, remote: origin.remote };
+        dialogs.request(&mut Scene { now: origin.now, site, keys, counters }, request, source, gateway);
+    }
 
     /// Tells those who watch gateways of a response.
     fn gateway_answered(&mut self, _now: Time, _code: u16) {}
 
     /// Tells those who watch dialogs of a response that is sent on.
-    fn answered(&mut self, _origin: &Origin, _message: &Message<'_>) {}
+    fn answered(&mut self, origin: &Origin, message: &Message<'_>) {
+        let Self { dialogs, site, keys, counters, .. } = self;
+        let source = Source { listen: origin.listen, remote: origin.remote };
+        dialogs.response(&mut Scene { now: origin.now, site, keys, counters }, message, Some(source));
+    }
 
     /// RFC 3261 sections 16.3 to 16.6; for what ends here, sections 8.2 and 10.3.
     fn carry_out(
@@ -621,6 +655,9 @@ impl Element {
             return self.serve(origin, request, answer).map(|()| Done::Served);
         }
         let way = self.routing(origin, request, &destination, sender)?;
+        if !self.dialogs.admits(&self.keys, request) {
+            return Err(Refusal::DialogsFull(limit::RETRY_AFTER));
+        }
         let place = self.place(request, way.stateless)?;
         let leads_to = match place {
             Some(slot) => branch::Origin::Transaction(slot),
@@ -632,7 +669,11 @@ impl Element {
             Some(_) => self.begin(origin, request, key, local, remote),
             None => Keep::Nothing,
         };
-        self.begun(origin, request);
+        let gateway = match way.action {
+            Action::Gateway(group) => Some(group),
+            Action::Location(_) | Action::Elsewhere => None,
+        };
+        self.begun(origin, request, gateway);
         let event = match request.method {
             Method::Invite if request.headers.to.tag().is_none() => Some(Event::CallBegun),
             Method::Bye => Some(Event::CallEnded),

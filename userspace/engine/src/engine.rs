@@ -13,6 +13,7 @@ use crate::answer::Answer;
 use crate::config::{Config, ConfigError};
 use crate::counters::{Counters, Event};
 use crate::date::WallClock;
+use crate::dialog::{CallEvent, DialogFilter, DialogView};
 use crate::element::Element;
 use crate::gateway::GatewayHealth;
 use crate::location::Location;
@@ -230,6 +231,7 @@ impl Engine {
             Err(_) if step.request => {
                 element.abandon(&step);
                 let parsed = Message::parse(message.message(), index).map_err(|_| Reason::NoRoom)?;
+                element.undone(now, &parsed, Refusal::TooLarge.code());
                 let step = element.refuse(&origin, &parsed, &Refusal::TooLarge, plan, answer)?;
                 plan.apply(message).map_err(|_| Reason::NoRoom)?;
                 step
@@ -251,7 +253,14 @@ impl Engine {
     /// (`None`, although [`has_transmit`](Self::has_transmit)); one of [`MESSAGE`](strowger_sip::limit::MESSAGE)
     /// octets is always large enough.
     pub fn transmit(&mut self, now: Time, buffer: &mut Buffer<'_>) -> Option<Flow> {
-        self.element.transmit(now, buffer)
+        let Self { element, index, .. } = self;
+        let flow = element.transmit(now, buffer)?;
+        if let [b'S', b'I', b'P', b'/', b'2', b'.', b'0', b' ', b'3'..=b'6', ..] = buffer.message()
+            && let Ok(message) = Message::parse(buffer.message(), index)
+        {
+            element.concluded(now, &message);
+        }
+        Some(flow)
     }
 
     /// Whether [`transmit`](Self::transmit) may have something.
@@ -298,6 +307,20 @@ impl Engine {
     /// again at once. What is to be sent is then in [`transmit`](Self::transmit).
     pub fn on_timeout(&mut self, now: Time) {
         self.element.on_timeout(now);
+    }
+
+    /// What happened to calls since it was last asked, the oldest first; `None` when there is nothing more. The queue has
+    /// [`Calls::max_events`](crate::Calls::max_events) places.
+    pub fn next_event(&mut self) -> Option<CallEvent> {
+        self.element.dialogs.next_event()
+    }
+
+    /// Some of the dialogs that fit `filter`, at most `most`, and where to go on: `from` is 0 at first, then what the
+    /// last step said; `None` at the end. A step may find nothing and the next one something. A dialog that is there
+    /// the whole time is in exactly one step.
+    #[must_use]
+    pub fn dialogs(&self, filter: &DialogFilter, from: u32, most: usize) -> (Vec<DialogView>, Option<u32>) {
+        self.element.dialogs.views(filter, from, most)
     }
 
     /// Says what the wall clock shows at `now`, for the Date header of replies to REGISTER. Called at start and

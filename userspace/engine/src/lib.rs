@@ -45,6 +45,7 @@ mod branch;
 mod config;
 mod counters;
 mod date;
+mod dialog;
 mod digest;
 mod element;
 mod engine;
@@ -69,8 +70,12 @@ mod timer;
 mod transaction;
 mod users;
 
-pub use config::{Auth, Config, ConfigError, Registrar, Timers, Transactions, limit};
+pub use config::{Auth, Calls, Config, ConfigError, Registrar, Timers, Transactions, limit};
 pub use counters::{Counters, Event};
+pub use dialog::{
+    CODEC, CallEvent, CallStep, DialogEnd, DialogFilter, DialogId, DialogState, DialogView, EVENT_MEDIA,
+    EVENT_TEXT, EndReason, KillError, MediaFact, NoDialogId, Party,
+};
 pub use digest::Algorithm;
 pub use engine::{Engine, Flow, Level, Occupancy, Reason, Verdict};
 pub use gateway::{Gateway, GatewayHealth, GatewayTarget, Probe, TargetReport};

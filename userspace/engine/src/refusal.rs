@@ -73,6 +73,8 @@ pub(crate) enum Refusal {
     TableFull(u32),
     /// 503: no more transactions; try again in so many seconds.
     TransactionsFull(u32),
+    /// 503: no more calls for so many seconds.
+    DialogsFull(u32),
     /// 503: the node is going down; try again in so many seconds.
     Draining(u32),
     /// No reply: the next hop's name is being asked for, and the retransmission will find the answer.
@@ -111,7 +113,8 @@ impl Refusal {
             Self::GatewaysDown => 500,
             Self::Overload(_) | Self::Awaited => 503,
             Self::Rejected(rejection) => rejection.code,
-            Self::ContactLimit(_) | Self::TableFull(_) | Self::TransactionsFull(_) | Self::Draining(_) => 503,
+            Self::ContactLimit(_) | Self::TableFull(_) | Self::TransactionsFull(_) => 503,
+            Self::DialogsFull(_) | Self::Draining(_) => 503,
             Self::TooLarge => 513,
         }
     }
@@ -127,6 +130,7 @@ impl Refusal {
             Self::ContactLimit(_) => Event::ContactLimit,
             Self::TableFull(_) => Event::BindingLimit,
             Self::TransactionsFull(_) => Event::TransactionLimit,
+            Self::DialogsFull(_) => Event::DialogLimit,
             _ => return None,
         })
     }
@@ -143,6 +147,7 @@ impl Refusal {
             | Self::ContactLimit(seconds)
             | Self::TableFull(seconds)
             | Self::TransactionsFull(seconds)
+            | Self::DialogsFull(seconds)
             | Self::Draining(seconds) => {
                 write!(lines, "Retry-After: {seconds}\r\n")
             }
@@ -200,6 +205,7 @@ impl fmt::Display for Refusal {
             Self::UnknownMethod => "Not Implemented",
             Self::ContactLimit(_) => "Too Many Contacts",
             Self::TableFull(_) | Self::TransactionsFull(_) => "Service Unavailable",
+            Self::DialogsFull(_) => "Too Many Calls",
             Self::Draining(_) => "Going Down",
             Self::Overload(_) => "Overloaded",
             Self::Awaited => "Next Hop Not Known Yet",

@@ -9,7 +9,7 @@ use strowger_sip::{Essentials, HeaderName, Host, Message, Method, Uri, Via};
 
 use crate::keys::{Keys, Prf, write_base32};
 use crate::refusal::Refusal;
-use crate::route::Routes;
+use crate::route::{Hop, Routes};
 use crate::site::{DEFAULT_PORT, Site};
 
 /// Octets of our To tags: 40 bits, over the 32 that RFC 3261 section 19.3 wants.
@@ -75,6 +75,11 @@ impl<'a> Request<'a> {
     /// and a Route of ours with the token for it. The To tag alone proves nothing.
     pub(crate) fn in_our_dialog(&self) -> bool {
         self.token == Some(true) && self.headers.to.tag().is_some()
+    }
+
+    /// The host that it goes to next.
+    pub(crate) fn hop(&self) -> Option<Hop<'a>> {
+        self.routes.hop(&self.uri).ok().flatten()
     }
 
     /// Whether this is the ACK for a reply that we wrote ourselves.

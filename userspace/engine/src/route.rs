@@ -105,11 +105,24 @@ impl<'a> Routes<'a> {
         keys: &Keys,
     ) -> Result<Option<bool>, Refusal> {
         let Some(token) = self.token else { return Ok(None) };
-        let hop = match self.next() {
+        let hop = self.hop(target)?;
+        Ok(Some(hop.is_some_and(|hop| proves(token, headers, &hop, keys))))
+    }
+
+    /// The next hop of a request that goes to `target` when no Route stays.
+    pub(crate) fn hop<'h>(&self, target: &Uri<'h>) -> Result<Option<Hop<'h>>, Refusal>
+    where
+        'a: 'h,
+    {
+        Ok(match self.next() {
             None => Hop::of(target),
             Some(next) => Hop::of(&next.uri().map_err(|e| Refusal::UriIn(HeaderName::Route, e))?),
-        };
-        Ok(Some(hop.is_some_and(|hop| proves(token, headers, &hop, keys))))
+        })
+    }
+
+    /// The number that stands as token.
+    pub(crate) fn given(&self) -> Option<u64> {
+        read_base32(self.token.filter(|token| token.len() == TOKEN_LEN)?)
     }
 
     /// The first value that stays: the next hop.
@@ -254,19 +267,30 @@ fn place(whole: &[u8], part: &[u8]) -> Option<usize> {
 /// A host and port that a URI names, as far as routing by RFC 3263 tells them apart. Resolving is not done for it, so
 /// a name and its address are two hops.
 #[derive(Clone, Copy)]
-enum Hop<'a> {
+pub(crate) enum Hop<'a> {
     Address(SocketAddr),
     Name(&'a [u8], Option<u16>),
 }
 
 impl<'a> Hop<'a> {
-    fn of(uri: &Uri<'a>) -> Option<Self> {
+    pub(crate) fn of(uri: &Uri<'a>) -> Option<Self> {
         let ip = match uri.host()? {
             Host::Name(name) => return Some(Self::Name(name, uri.port())),
             Host::V4(ip) => IpAddr::V4(ip),
             Host::V6(ip) => IpAddr::V6(ip).to_canonical(),
         };
         Some(Self::Address(SocketAddr::new(ip, uri.port().unwrap_or(DEFAULT_PORT))))
+    }
+}
+
+/// As the token sees them: names without case.
+impl PartialEq for Hop<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Address(a), Self::Address(b)) => a == b,
+            (Self::Name(a, p), Self::Name(b, q)) => p == q && a.eq_ignore_ascii_case(b),
+            _ => false,
+        }
     }
 }
 
@@ -278,7 +302,7 @@ fn contact_hop<'a>(message: &Message<'a>) -> Option<Hop<'a>> {
     }
 }
 
-fn token(call_id: &[u8], tag: &[u8], hop: &Hop<'_>, keys: &Keys) -> u64 {
+pub(crate) fn token(call_id: &[u8], tag: &[u8], hop: &Hop<'_>, keys: &Keys) -> u64 {
     let hash = Prf::new(&keys.dialog).field(call_id).field(tag);
     // The first number tells a name from an address; no port is not the same as port 0, which nobody can send to.
     match hop {

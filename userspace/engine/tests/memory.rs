@@ -3,7 +3,7 @@
 mod pair;
 
 use pair::{ALICE, BOB, HEADROOM, Pair, Text, US, config, register, request, stateless};
-use strowger_engine::{Config, Flow, Transactions, Verdict};
+use strowger_engine::{Calls, Config, DialogFilter, DialogView, Flow, Transactions, Verdict};
 use strowger_sip::Buffer;
 
 /// A datagram in its buffer, ready to be handled without the test allocating anything.
@@ -155,6 +155,7 @@ fn a_binding_takes_less_than_256_octets() {
         pair = Some(Pair::new(Config {
             max_bindings: BINDINGS as usize,
             transactions: Transactions::sized(1),
+            calls: Calls { max_dialogs: 0, max_events: 0, ..Calls::default() },
             ..config()
         }));
     });
@@ -181,4 +182,40 @@ fn a_binding_takes_less_than_256_octets() {
         empty
     );
     assert!(each < 256, "{each} octets for a binding");
+}
+
+/// Calls as usual phones make them: a UUID as Call-ID, tags of 64 bits, names of an office.
+#[test]
+fn a_confirmed_dialog_takes_no_more_than_512_octets() {
+    const DIALOGS: usize = 20_000;
+    let with = |max_dialogs| {
+        let mut pair = None;
+        let calls = Calls { max_dialogs, max_events: 1, ..Calls::default() };
+        let table = allocation_counter::measure(|| pair = Some(Pair::new(Config { calls, ..stateless() })));
+        (pair.expect("made"), table.bytes_current as usize)
+    };
+    let (mut pair, whole) = with(DIALOGS);
+    let each = (whole - with(0).1) / DIALOGS;
+    let contact = format!("<sip:bob.smith@{BOB};transport=udp>");
+    pair.register("bob.smith", &contact);
+    let call = |n: usize| {
+        let text = request("INVITE", "sip:bob.smith@example.net")
+            .set("Via", &format!("SIP/2.0/UDP {ALICE};branch=z9hG4bK{n}"))
+            .set("From", "\"Alice\" <sip:alice.miller@example.net>;tag=9fxced76sl3f91b2")
+            .set("Call-ID", &format!("{n:08x}-9b1f-4ad0-8e52-0b8a6f1c33d7@10.77.0.11"));
+        text.set("Contact", &format!("<sip:alice.miller@{ALICE}>"))
+    };
+    for n in 0..DIALOGS {
+        let at_bob = pair.pass(ALICE, &call(n)).to(BOB);
+        let ok = at_bob.response(200, "OK", "314159a8b2c7d6e5").add("Contact", &contact);
+        assert_eq!(pair.pass(BOB, &ok).to(ALICE).code(), 200);
+    }
+    assert_eq!(pair.engine.occupancy().dialogs.used, DIALOGS, "the table holds as many as it says");
+    assert_eq!(pair.pass(ALICE, &call(DIALOGS)).to(ALICE).code(), 503);
+    let (views, _) = pair.engine.dialogs(&DialogFilter::default(), 0, 1);
+    let [DialogView { call_id, caller, callee, .. }] = &views[..] else { panic!("{views:?}") };
+    let ends = [caller, callee].map(|end| end.uri.len() + end.tag.len() + end.target.len());
+    let strings = call_id.len() + ends.iter().sum::<usize>();
+    println!("{DIALOGS} dialogs with {strings} octets of strings: {each} octets each");
+    assert!(strings >= 200 && each <= 512, "{strings} {each}");
 }
