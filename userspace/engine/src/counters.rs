@@ -265,6 +265,8 @@ counters! {
         DialogForkLimit = "dialog_fork_limit",
         /// Requests to where the other end of their dialog has moved to since their token was made.
         DialogMoved = "dialog_moved",
+        /// BYEs of our own sent, because an operator ended a call; their retransmissions included.
+        ByeSent = "bye_sent",
         /// Call events that were lost because nobody took them in time.
         CallEventLost = "call_event_lost",
         /// Requests for somewhere else without proof that their dialog is ours: this is no open relay.

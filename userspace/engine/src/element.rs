@@ -18,7 +18,7 @@ use crate::branch;
 use crate::config::{Config, ConfigError, limit};
 use crate::counters::{Counters, Event};
 use crate::date::WallClock;
-use crate::dialog::{Dialogs, Scene, Source};
+use crate::dialog::{DialogId, Dialogs, KillError, Scene, Source};
 use crate::digest::{Digest, Identity, Role};
 use crate::engine::{Flow, Level, Occupancy, Reason};
 use crate::gateway::{GatewayHealth, Gateways, Prober, Tried};
@@ -261,17 +261,28 @@ impl Element {
         }
     }
 
-    pub(crate) fn transmit(&mut self, _now: Time, buffer: &mut Buffer<'_>) -> Option<Flow> {
+    pub(crate) fn transmit(&mut self, now: Time, buffer: &mut Buffer<'_>) -> Option<Flow> {
         if let Some(flow) = self.core.transmit(&self.site, &self.keys, buffer, &mut self.counters) {
             return Some(flow);
         }
-        let (local, remote) = self.prober.transmit(&self.site, buffer)?;
-        self.counters.count(Event::ProbeSent);
+        let Self { dialogs, site, keys, counters, prober, .. } = self;
+        let bye = dialogs.transmit(&mut Scene { now, site, keys, counters }, buffer);
+        if bye.is_some() {
+            counters.count(Event::ByeSent);
+        }
+        let probe = || {
+            let probe = prober.transmit(site, buffer);
+            if probe.is_some() {
+                counters.count(Event::ProbeSent);
+            }
+            probe
+        };
+        let (local, remote) = bye.or_else(probe)?;
         Some(Flow { local: self.site.listen(local)?.address, remote })
     }
 
     pub(crate) fn has_transmit(&self) -> bool {
-        self.core.has_transmit() || self.prober.has_transmit()
+        self.core.has_transmit() || self.prober.has_transmit() || self.dialogs.has_transmit()
     }
 
     pub(crate) fn occupancy(&self) -> Occupancy {
@@ -283,6 +294,12 @@ impl Element {
             timers: self.core.timers(),
             outbox: self.core.outbox(),
         }
+    }
+
+    /// See [`Engine::kill`](crate::Engine::kill).
+    pub(crate) fn kill(&mut self, now: Time, id: DialogId) -> Result<(), KillError> {
+        let Self { dialogs, site, keys, counters, .. } = self;
+        dialogs.kill(&mut Scene { now, site, keys, counters }, id)
     }
 
     pub(crate) fn drain(&mut self, _now: Time) {
@@ -311,6 +328,13 @@ impl Element {
         });
         if message.top_via().is_ok_and(|via| via.branch().is_some_and(Prober::is_probe)) {
             return match self.prober.response(message, &self.gateways) {
+                true => Ok(None),
+                false => Err(Reason::ResponseForged),
+            };
+        }
+        if message.top_via().is_ok_and(|via| via.branch().is_some_and(Dialogs::is_bye)) {
+            let Self { dialogs, site, keys, counters, .. } = self;
+            return match dialogs.bye_response(&mut Scene { now: origin.now, site, keys, counters }, message) {
                 true => Ok(None),
                 false => Err(Reason::ResponseForged),
             };

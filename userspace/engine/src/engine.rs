@@ -13,7 +13,7 @@ use crate::answer::Answer;
 use crate::config::{Config, ConfigError};
 use crate::counters::{Counters, Event};
 use crate::date::WallClock;
-use crate::dialog::{CallEvent, DialogFilter, DialogView};
+use crate::dialog::{CallEvent, DialogFilter, DialogId, DialogView, KillError};
 use crate::element::Element;
 use crate::gateway::GatewayHealth;
 use crate::location::Location;
@@ -321,6 +321,16 @@ impl Engine {
     #[must_use]
     pub fn dialogs(&self, filter: &DialogFilter, from: u32, most: usize) -> (Vec<DialogView>, Option<u32>) {
         self.element.dialogs.views(filter, from, most)
+    }
+
+    /// Ends a call: a BYE to each end, as the other end would send it, repeated until it is answered or 64·T1 are over.
+    /// They leave by [`transmit`](Self::transmit). Then an event says that the call was
+    /// [killed](crate::EndReason::Killed).
+    ///
+    /// # Errors
+    /// It cannot be ended; nothing has changed.
+    pub fn kill(&mut self, now: Time, id: DialogId) -> Result<(), KillError> {
+        self.element.kill(now, id)
     }
 
     /// Says what the wall clock shows at `now`, for the Date header of replies to REGISTER. Called at start and

@@ -26,6 +26,8 @@ pub(crate) struct Keys {
     pub(crate) dialog: Key,
     /// Keys of the table of dialogs.
     pub(crate) call: Key,
+    /// Branches of our own BYEs.
+    pub(crate) bye: Key,
     /// To tags of our own replies (RFC 3261 section 8.2.7).
     pub(crate) tag: Key,
     /// Keys of the location table.
@@ -59,6 +61,7 @@ impl Keys {
             mac: key(b"mac"),
             dialog: key(b"dialog"),
             call: key(b"call"),
+            bye: key(b"bye"),
             tag: key(b"tag"),
             aor: key(b"aor"),
             call_id: key(b"call-id"),
@@ -217,15 +220,15 @@ mod tests {
         let keys = |s: u8| {
             let k = Keys::derive(&[s; 32]);
             [
-                k.branch, k.looped, k.mac, k.dialog, k.call, k.tag, k.aor, k.call_id, k.spread, k.probe,
-                k.source, k.name, k.nonce, k.gruu,
+                k.branch, k.looped, k.mac, k.dialog, k.call, k.bye, k.tag, k.aor, k.call_id, k.spread,
+                k.probe, k.source, k.name, k.nonce, k.gruu,
             ]
             .map(|k| k.0)
         };
         let mut all: Vec<_> = keys(1).into_iter().chain(keys(2)).collect();
         all.sort_unstable();
         all.dedup();
-        assert_eq!(all.len(), 28);
+        assert_eq!(all.len(), 30);
         let mut half = [1; 32];
         half[31] = 9;
         assert_ne!(Keys::derive(&half).mac.0, Keys::derive(&[1; 32]).mac.0, "the second half matters");

@@ -30,6 +30,7 @@ use crate::site::Site;
 use crate::time::Time;
 use crate::timer::Wheel;
 
+use bye::HangUps;
 use entry::{Dialog, End, State};
 use event::{PARTS, Part, Queue};
 use read::{Learned, Strings, contact, target_of};
@@ -87,6 +88,7 @@ pub(crate) struct Dialogs {
     texts: Texts,
     wheel: Wheel,
     events: Queue,
+    hang_ups: HangUps,
     /// How long a call may last.
     longest: Duration,
     /// The strings of the dialog at hand.
@@ -100,6 +102,7 @@ impl Dialogs {
             texts: Texts::new(calls.max_dialogs.saturating_mul(CHUNKS).saturating_add(LONGEST)),
             wheel: Wheel::new(calls.max_dialogs),
             events: Queue::new(calls.max_events),
+            hang_ups: HangUps::new(),
             longest: Duration::from_secs(u64::from(calls.max_seconds)),
             scratch: Box::new([0; TEXT]),
         }
@@ -192,11 +195,12 @@ impl Dialogs {
 
     /// When [`expire`](Self::expire) has something to do.
     pub(crate) fn timeout(&self) -> Option<Time> {
-        self.wheel.next()
+        self.wheel.next().into_iter().chain(self.hang_ups.timeout()).min()
     }
 
     /// Ends what has waited long enough: a bounded number.
     pub(crate) fn expire(&mut self, scene: &mut Scene<'_>) {
+        self.hang_ups.expire(scene.now);
         let mut budget = BATCH;
         while let Some(slot) = self.wheel.pop(scene.now, &mut budget) {
             let Some((id, dialog)) = self.table.at(slot) else { continue };
@@ -320,7 +324,8 @@ impl Dialogs {
             return;
         };
         let Some(dialog) = self.table.get_mut(id) else { return };
-        if matches!(request.method, Method::Cancel) {
+        // What ends by our BYE changes no more, or else that would change when it is sent again.
+        if matches!(request.method, Method::Cancel) || matches!(dialog.state, State::Killing(_)) {
             return;
         }
         dialog.heard(sender, source, cseq);
@@ -524,6 +529,9 @@ impl Dialogs {
         let found = self.lookup(scene.keys, answer.call_id, answer.from, answer.to);
         let Some((id, sender)) = found.filter(|_| answer.code >= 200) else { return };
         let Some(dialog) = self.table.get_mut(id) else { return };
+        if matches!(dialog.state, State::Killing(_)) {
+            return;
+        }
         let other = sender.other();
         if let Some(source) = answer.source {
             dialog.heard(other, source, 0);
@@ -609,6 +617,7 @@ impl Dialogs {
     fn finish(&mut self, scene: &mut Scene<'_>, id: DialogId, reason: EndReason, code: u16, at: Time) {
         self.tell(scene, id, CallStep::Ended { reason, code }, at, None);
         self.wheel.disarm(id.slot());
+        self.hang_ups.forget(id);
         let Some(dialog) = self.table.remove(id) else { return };
         self.texts.release(dialog.text);
         for end in dialog.ends {

@@ -21,6 +21,14 @@ impl DialogId {
         self.0 as u32
     }
 
+    pub(super) const fn bits(self) -> u64 {
+        self.0
+    }
+
+    pub(super) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
     const fn generation(self) -> u32 {
         (self.0 >> 32) as u32
     }
