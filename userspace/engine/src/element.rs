@@ -231,7 +231,8 @@ impl Element {
     }
 
     pub(crate) fn timeout(&self) -> Option<Time> {
-        let own = [self.core.next_timer(), self.expiry.next(), self.prober.timeout(), self.resolver.timeout()];
+        let own =
+            [self.core.next_timer(), self.expiry.next(), self.prober.timeout(), self.resolver.timeout()];
         own.into_iter().flatten().chain(self.dialogs.timeout()).min()
     }
 

@@ -126,11 +126,12 @@ fn a_thousand_calls_allocate_nothing() {
         // A 100 besides.
         let at_bob = step(&mut pair, ALICE, invite, 1);
         step(&mut pair, BOB, at_bob.response(180, "Ringing", "b"), 0);
-        let ok = step(&mut pair, BOB, at_bob.response(200, "OK", "b"), 0);
+        let ok = at_bob.response(200, "OK", "b").add("Contact", &format!("<sip:bob@{BOB}>"));
+        let ok = step(&mut pair, BOB, ok, 0);
         let in_dialog = |method: &str| {
             of_call(request(method, &format!("sip:bob@{BOB}")), method)
                 .set("To", ok.get("To"))
-                .add("Route", at_bob.get("Record-Route"))
+                .add("Route", ok.get("Record-Route"))
         };
         step(&mut pair, ALICE, in_dialog("ACK"), 0);
         let bye = step(&mut pair, ALICE, in_dialog("BYE").set("CSeq", "2 BYE"), 0);
@@ -145,6 +146,7 @@ fn a_thousand_calls_allocate_nothing() {
     pair.pause(100_000);
     let left = pair.engine.occupancy();
     assert_eq!((left.transactions.used, left.branches.used, left.kept.used, left.timers.used), (0, 0, 0, 0));
+    assert_eq!(left.dialogs.used, 0);
 }
 
 #[test]
