@@ -12,10 +12,14 @@ use crate::scan;
 use crate::text::Text;
 use crate::uri::Uri;
 
-/// `( name-addr / addr-spec ) *( SEMI param )`.
+/// `( name-addr / addr-spec ) *( SEMI param )`: From, To, Contact, Route and the like (RFC 3261 section 25.1).
 ///
 /// The form is checked when it is parsed, and the URI is a run of visible ASCII without `<`, `>` and `"`; the URI
 /// itself is parsed by [`uri`](Self::uri), since most messages are forwarded without a need for it.
+///
+/// Limits: [`limit::IDENTIFIER`] for the tag, [`limit::PARAMETERS`]; for the URI, [`limit::REQUEST_URI`] when it is parsed.
+/// Errors: see [`parse`](Self::parse). Not checked: that bytes beyond ASCII are UTF-8, that parameters other than tag are there
+/// once, and that a header whose grammar has only `name-addr` has angle brackets.
 #[derive(Clone, Copy, Debug)]
 pub struct NameAddr<'a> {
     /// From the value's first byte to the end of the datagram.
@@ -35,9 +39,11 @@ impl<'a> NameAddr<'a> {
     /// Parses one address that stands alone.
     ///
     /// # Errors
-    /// What the grammar does not allow; an unquoted display name with anything but tokens and UTF-8; white space
-    /// inside the angle brackets; a `?` or `,` in an address without angle brackets; a tag twice or over
-    /// [`limit::IDENTIFIER`].
+    /// [`ValueFault::Unterminated`] for a quoted string or angle bracket that does not end; [`ValueFault::Unexpected`] for an
+    /// unquoted display name with anything but tokens and bytes beyond ASCII, white space inside the angle brackets, a `?`
+    /// or `,` in an address without them (section 20.10), a second value; [`ValueFault::DuplicateParameter`] for a tag
+    /// twice; [`ValueFault::TooLong`] for one over [`limit::IDENTIFIER`]; [`ValueFault::TooMany`] over
+    /// [`limit::PARAMETERS`]; [`ValueFault::Ended`] for an empty text or parameter.
     pub fn parse(text: &'a [u8]) -> Result<NameAddr<'a>, ValueError> {
         crate::list::single(Text::alone(text), 0)
     }
@@ -243,7 +249,11 @@ fn bare_uri_end(value: &[u8], start: usize) -> Result<usize, ValueError> {
     Ok(start + len)
 }
 
-/// One value of Contact: an address with the parameters of RFC 3261 section 20.10, RFC 5626 and RFC 5627, or `*`.
+/// One value of Contact: `STAR` or `contact-param` (RFC 3261 sections 20.10 and 25.1), with the parameters of RFC 5626 and
+/// RFC 5627.
+///
+/// Errors, besides those of [`NameAddr::parse`]: [`ValueFault::Number`] for a q that is no `qvalue` and for a reg-id that is
+/// not 1 to 2^31 − 1. Of q, expires and reg-id, the last counts. Not checked: that `*` is alone, and the URI.
 #[derive(Clone, Copy, Debug)]
 pub enum Contact<'a> {
     /// `*`: all of them (only in a REGISTER with Expires: 0, section 10.2.2).
@@ -287,7 +297,7 @@ impl<'a> ContactAddress<'a> {
         self.address.params().value(b"+sip.instance")
     }
 
-    /// Is the URI parameter `ob` there (RFC 5626 section 5.4: the flow is wanted for requests in dialogs)?
+    /// Is the URI parameter `ob` there, in a URI that can be read (RFC 5626 section 5.4: the flow is wanted for requests in dialogs)?
     #[must_use]
     pub fn wants_outbound(&self) -> bool {
         self.address.uri().is_ok_and(|u| u.params().contains(b"ob"))

@@ -10,15 +10,18 @@ use crate::param::Piece;
 use crate::scan::{self, HostKind};
 use crate::text::Text;
 
-/// A host.
+/// `host = hostname / IPv4address / IPv6reference` (RFC 3261 section 25.1).
+///
+/// A name has at most [`limit::HOST`] octets. Not checked: the length of a label, and where in it a `-` stands.
 #[derive(Clone, Copy, Debug)]
 pub enum Host<'a> {
     /// A host name: labels of letters, digits, `-` and `_`, not all digits; compare without regard to case.
     /// A first digit in the last label is accepted (the grammar wants a letter): machines name themselves so.
     Name(&'a [u8]),
-    /// An IPv4 address.
+    /// An IPv4 address: `1*3DIGIT` four times, each up to 255, decimal whatever zeros it begins with.
     V4(Ipv4Addr),
-    /// An IPv6 address, written in brackets.
+    /// An IPv6 address, written in brackets, without zone. A third colon before an IPv4 part is tolerated (RFC 5118
+    /// section 4.10).
     V6(Ipv6Addr),
 }
 
@@ -26,7 +29,7 @@ impl<'a> Host<'a> {
     /// Parses a host that stands alone.
     ///
     /// # Errors
-    /// [`ValueFault::Host`] when it is neither name nor address.
+    /// [`ValueFault::Host`] when it is neither name nor address; [`ValueFault::Unexpected`] when something follows it.
     pub fn parse(text: &'a [u8]) -> Result<Host<'a>, ValueError> {
         let (place, end) = take(Text::alone(text), 0, 0)?;
         if end != text.len() {

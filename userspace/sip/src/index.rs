@@ -28,7 +28,8 @@ pub(crate) struct Entry {
     pub(crate) name: HeaderName,
 }
 
-/// Reusable storage for the header index of one message at a time: about 2.2 KiB, made once for each worker.
+/// Reusable storage for the header index of one message at a time: about 2.2 KiB, made once for each worker. It holds
+/// offsets, not bytes, for at most [`limit::HEADER_LINES`] lines; nothing of the message before is left in it.
 #[derive(Clone, Debug)]
 pub struct Index {
     pub(crate) entries: [Entry; limit::HEADER_LINES],

@@ -30,7 +30,11 @@ pub(crate) fn single<'a, T: Value<'a>>(text: Text<'a>, at: usize) -> Result<T, V
     }
 }
 
-/// Iterator over the values of a header. After an error it ends.
+/// Iterator over the values of a header: `value *( COMMA value )` on each of its lines (RFC 3261 section 7.3.1), topmost first.
+/// A line without any value adds nothing.
+///
+/// Errors: what is wrong with a value; [`ValueFault::Unexpected`] where no comma follows it; [`ValueFault::TooMany`] after
+/// [`limit::LIST_VALUES`]. After an error it ends: the values behind a malformed one are not guessed at.
 #[derive(Clone, Debug)]
 pub struct Values<'a, T> {
     message: Message<'a>,
@@ -106,7 +110,7 @@ impl<'a, T: Value<'a>> Iterator for Values<'a, T> {
     }
 }
 
-/// A token in a list: an option tag, a method, an event package.
+/// A `token` in a list (RFC 3261 section 25.1): an option tag, a method, an event package. Limited by the datagram alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token<'a>(pub &'a [u8]);
 

@@ -13,7 +13,17 @@ use crate::text::Text;
 use crate::uri::Uri;
 use crate::via::Via;
 
-/// A request or response where it lies: two references, cheap to copy. Header values are read on demand.
+/// `SIP-message = Request / Response` (RFC 3261 sections 7 and 25.1) where it lies: two references, cheap to copy. Header
+/// values are read on demand.
+///
+/// Made by [`parse`](Self::parse), it has a sound start line, header lines with names and no control bytes, an empty line,
+/// and a body of the length that Content-Length says. From, To, Call-ID, CSeq, Max-Forwards and Content-Length are there at
+/// most once. Not checked until it is read: every value but that of Content-Length, whether the Request-URI is a URI, and
+/// whether a header is there at all. A message that was [salvaged](Self::salvage) has only a start line of SIP, whatever its
+/// version, and header lines with names; see there.
+///
+/// Limits: [`limit::MESSAGE`](crate::limit::MESSAGE), [`limit::HEADER_LINES`](crate::limit::HEADER_LINES),
+/// [`limit::HEADER_NAME`](crate::limit::HEADER_NAME), [`limit::REQUEST_URI`](crate::limit::REQUEST_URI). Errors: [`Fault`](crate::Fault).
 ///
 /// Offsets ([`Header::value_range`], [`Via::range`] and so on) count from the first byte that was given to
 /// [`parse`](Self::parse).
@@ -23,7 +33,10 @@ pub struct Message<'a> {
     index: &'a Index,
 }
 
-/// One header line.
+/// One header line: `field-name HCOLON field-value CRLF` (RFC 3261 section 7.3.1), folded or not.
+///
+/// The value is any bytes without control characters but those of folding, HTAB, and the second of a quoted pair; it may be
+/// empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header<'a> {
     /// The name; [`HeaderName::Other`] when the enum does not have it.
@@ -38,7 +51,8 @@ pub struct Header<'a> {
     pub line_range: Range<usize>,
 }
 
-/// The headers that every request and response must have (RFC 3261 section 8.1.1), read and found sound together.
+/// The headers that every request and response must have (RFC 3261 section 8.1.1), read and found sound together; Max-Forwards,
+/// if it is there. Not checked: the URIs in From and To, the Vias below the topmost, that there is a From tag or a branch.
 #[derive(Clone, Copy, Debug)]
 pub struct Essentials<'a> {
     /// The topmost Via.
@@ -71,7 +85,9 @@ impl<'a> Message<'a> {
 
     /// Reads what can be read of a datagram that [`parse`](Self::parse) refused with a status, so that the refusal
     /// can be sent. Only for that: bad header lines are left out, of repeated headers the first counts, the URI may
-    /// be unreadable, the framing is not checked.
+    /// be unreadable, the framing is not checked. `None` for what has no status: noise, a method that is no token, control
+    /// bytes, a CR or LF alone; and for more than [`limit::MESSAGE`](crate::limit::MESSAGE) octets. A response can be read
+    /// too, but is never answered.
     #[must_use]
     pub fn salvage(bytes: &'a [u8], index: &'a mut Index) -> Option<Message<'a>> {
         index.read::<true>(bytes).ok()?;
@@ -127,7 +143,7 @@ impl<'a> Message<'a> {
         Uri::read(Text::new(self.bytes, range.end), range.start)
     }
 
-    /// The status line; `None` for a request.
+    /// The status line; `None` for a request. The reason phrase may be empty, and need not be UTF-8.
     #[must_use]
     pub fn status(&self) -> Option<StatusLine<'a>> {
         let code = self.index.spans.code;
@@ -155,14 +171,14 @@ impl<'a> Message<'a> {
         self.index.spans.code == 0
     }
 
-    /// Where the Request-URI (of a response: the reason phrase) lies.
+    /// Where the Request-URI (of a response: the reason phrase) lies in the datagram.
     #[must_use]
     pub fn uri_range(&self) -> Range<usize> {
         let start = usize::from(self.index.start);
         start + usize::from(self.index.spans.from)..start + usize::from(self.index.spans.to)
     }
 
-    /// The body, opaque.
+    /// The body, opaque: as long as Content-Length says, or without it all that is left (section 18.3).
     #[must_use]
     pub fn body(&self) -> &'a [u8] {
         self.slice(self.body_range())
@@ -221,16 +237,18 @@ impl<'a> Message<'a> {
         Ok(self.only(name)?.map(|entry| self.value(entry)))
     }
 
-    /// All values of a header that may have several, over its lines and the commas in them.
+    /// All values of a header that may have several, over its lines and the commas in them (section 7.3.1). The views that
+    /// are [`Value`]s can be asked for: `message.values::<NameAddr>(HeaderName::HistoryInfo)`.
     #[must_use]
     pub fn values<T: Value<'a>>(&self, name: HeaderName) -> Values<'a, T> {
         Values::new(*self, name)
     }
 
-    /// The topmost Via.
+    /// The topmost Via: the first value of the first Via line, which must be followed by a comma or nothing. The Vias below
+    /// it are not looked at.
     ///
     /// # Errors
-    /// [`ValueFault::Missing`], or what is wrong with it.
+    /// [`ValueFault::Missing`], or what is wrong with it; see [`Via::parse`].
     #[inline(always)]
     pub fn top_via(&self) -> Result<Via<'a>, ValueError> {
         let entry = self.entry(HeaderName::Via).ok_or(self.missing(HeaderName::Via))?;
@@ -248,19 +266,19 @@ impl<'a> Message<'a> {
         self.values(HeaderName::Via)
     }
 
-    /// From.
+    /// From (section 20.20). The tag may be missing: a client of RFC 2543 has none.
     ///
     /// # Errors
-    /// [`ValueFault::Missing`], or what is wrong with it.
+    /// [`ValueFault::Missing`], [`ValueFault::Duplicate`], or what is wrong with it; see [`NameAddr::parse`].
     #[inline(always)]
     pub fn from(&self) -> Result<NameAddr<'a>, ValueError> {
         self.address(HeaderName::From)?.ok_or(self.missing(HeaderName::From))
     }
 
-    /// To.
+    /// To (section 20.39).
     ///
     /// # Errors
-    /// [`ValueFault::Missing`], or what is wrong with it.
+    /// [`ValueFault::Missing`], [`ValueFault::Duplicate`], or what is wrong with it; see [`NameAddr::parse`].
     #[inline(always)]
     pub fn to(&self) -> Result<NameAddr<'a>, ValueError> {
         self.address(HeaderName::To)?.ok_or(self.missing(HeaderName::To))
@@ -269,94 +287,98 @@ impl<'a> Message<'a> {
     /// An address header that may be there once: From, To, Reply-To, Refer-To, Referred-By.
     ///
     /// # Errors
-    /// More than one, or what is wrong with it.
+    /// [`ValueFault::Duplicate`] for more than one line, [`ValueFault::Unexpected`] for more than one value in it, or what
+    /// is wrong with it; see [`NameAddr::parse`].
     #[inline(always)]
     pub fn address(&self, name: HeaderName) -> Result<Option<NameAddr<'a>>, ValueError> {
         let Some((text, at)) = self.place(name)? else { return Ok(None) };
         list::single(text, at).map(Some).map_err(|error| error.of(name))
     }
 
-    /// Call-ID.
+    /// Call-ID: `callid = word [ "@" word ]` (section 20.8), where any number of `@` is taken; case counts.
     ///
     /// # Errors
-    /// [`ValueFault::Missing`], a byte outside `word`, or over its limit.
+    /// [`ValueFault::Missing`], [`ValueFault::Duplicate`]; [`ValueFault::Ended`] when it is empty,
+    /// [`ValueFault::Unexpected`] for a byte outside `word`, [`ValueFault::TooLong`] over
+    /// [`limit::IDENTIFIER`](crate::limit::IDENTIFIER).
     #[inline(always)]
     pub fn call_id(&self) -> Result<&'a [u8], ValueError> {
         let (text, at) = self.place(HeaderName::CallId)?.ok_or(self.missing(HeaderName::CallId))?;
         number::call_id(text, at).map_err(|error| error.of(HeaderName::CallId))
     }
 
-    /// CSeq.
+    /// CSeq (section 20.16). Whether its method is the request's, [`essentials`](Self::essentials) checks.
     ///
     /// # Errors
-    /// [`ValueFault::Missing`], or what is wrong with it.
+    /// [`ValueFault::Missing`], [`ValueFault::Duplicate`], or what is wrong with it; see [`CSeq::parse`].
     #[inline(always)]
     pub fn cseq(&self) -> Result<CSeq<'a>, ValueError> {
         let (text, at) = self.place(HeaderName::CSeq)?.ok_or(self.missing(HeaderName::CSeq))?;
         CSeq::read(text, at).map_err(|error| error.of(HeaderName::CSeq))
     }
 
-    /// Max-Forwards, 0 to 255; `None` when it is not there (RFC 3261 section 16.3 step 3 allows it).
+    /// Max-Forwards: `1*DIGIT`, 0 to 255 (section 20.22); `None` when it is not there (section 16.3 step 3 allows it).
     ///
     /// # Errors
-    /// Not such a number.
+    /// [`ValueFault::Duplicate`]; [`ValueFault::Number`] over [`limit::MAX_FORWARDS`](crate::limit::MAX_FORWARDS).
     #[inline(always)]
     pub fn max_forwards(&self) -> Result<Option<u32>, ValueError> {
         let Some((text, at)) = self.place(HeaderName::MaxForwards)? else { return Ok(None) };
         number::max_forwards(text, at).map(Some).map_err(|error| error.of(HeaderName::MaxForwards))
     }
 
-    /// Content-Length.
+    /// Content-Length: `1*DIGIT` (section 20.14). [`body`](Self::body) has as many octets.
     ///
     /// # Errors
-    /// Not a number; only after [`salvage`](Self::salvage).
+    /// [`ValueFault::Number`], [`ValueFault::Duplicate`]; only after [`salvage`](Self::salvage), where it can also be larger
+    /// than what is there.
     #[inline(always)]
     pub fn content_length(&self) -> Result<Option<u32>, ValueError> {
         let Some((text, at)) = self.place(HeaderName::ContentLength)? else { return Ok(None) };
         number::whole(text, at).map(Some).map_err(|error| error.of(HeaderName::ContentLength))
     }
 
-    /// Expires in seconds. What is no number counts as 3600 in a REGISTER (RFC 3261 section 10.3 step 7); here it
-    /// is an error, and the caller decides.
+    /// Expires in seconds: `delta-seconds` (section 20.19); over 2^32 − 1 it is 2^32 − 1. What is no number counts as 3600 in
+    /// a REGISTER (section 10.3 step 7); here it is an error, and the caller decides.
     ///
     /// # Errors
-    /// Not a number.
+    /// [`ValueFault::Duplicate`]; [`ValueFault::Number`].
     pub fn expires(&self) -> Result<Option<u32>, ValueError> {
         let seconds = |text| delta_seconds(text).ok_or(ValueError::new(ValueFault::Number, 0));
         self.read(HeaderName::Expires, seconds)
     }
 
-    /// Route values, topmost first.
+    /// Route values, topmost first: `route-param` (section 20.34).
     #[must_use]
     pub fn routes(&self) -> Values<'a, NameAddr<'a>> {
         self.values(HeaderName::Route)
     }
 
-    /// Record-Route values, topmost first.
+    /// Record-Route values, topmost first: `rec-route` (section 20.30).
     #[must_use]
     pub fn record_routes(&self) -> Values<'a, NameAddr<'a>> {
         self.values(HeaderName::RecordRoute)
     }
 
-    /// Contact values. `*` beside other values is for the registrar to refuse (RFC 3261 section 10.3 step 6).
+    /// Contact values: `contact-param` (section 20.10). `*` beside other values is for the registrar to refuse (RFC 3261 section 10.3 step 6).
     #[must_use]
     pub fn contacts(&self) -> Values<'a, Contact<'a>> {
         self.values(HeaderName::Contact)
     }
 
-    /// Option tags of Require.
+    /// Option tags of Require (section 20.32).
     #[must_use]
     pub fn require(&self) -> Values<'a, Token<'a>> {
         self.values(HeaderName::Require)
     }
 
-    /// Option tags of Proxy-Require.
+    /// Option tags of Proxy-Require (section 20.29).
     #[must_use]
     pub fn proxy_require(&self) -> Values<'a, Token<'a>> {
         self.values(HeaderName::ProxyRequire)
     }
 
-    /// Option tags of Supported.
+    /// Option tags of Supported (section 20.37).
     #[must_use]
     pub fn supported(&self) -> Values<'a, Token<'a>> {
         self.values(HeaderName::Supported)

@@ -9,7 +9,8 @@ use wide::{bytemuck, u8x16};
 
 macro_rules! header_names {
     ($($variant:ident = $name:literal $(, $compact:literal)? ;)*) => {
-        /// The name of a header field: RFC 3261 section 20 and the extensions of the IANA registry that are in use.
+        /// `field-name` (RFC 3261 section 7.3.1): those of section 20 and of the extensions in the IANA registry that are in
+        /// use, with their compact forms (section 7.3.3). Case does not count.
         ///
         /// A header line of any other name is kept and found as [`HeaderName::Other`] with its raw name.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -7,7 +7,8 @@ use crate::scan;
 use crate::start::{self, Method};
 use crate::text::Text;
 
-/// `CSeq = 1*DIGIT LWS Method` (RFC 3261 section 20.16).
+/// `CSeq = 1*DIGIT LWS Method` (RFC 3261 sections 20.16 and 25.1). Any number of leading zeros is legal; the number is at most
+/// [`limit::CSEQ`]. Whether the method is the request's is checked by [`Message::essentials`](crate::Message::essentials).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CSeq<'a> {
     /// 0 to 2^31 − 1 (section 8.1.1.5).

@@ -6,10 +6,11 @@ use crate::limit;
 use crate::scan;
 use crate::text::Text;
 
-/// One parameter.
+/// One parameter: `generic-param = token [ EQUAL gen-value ]` of a header, or `pname [ "=" pvalue ]` of a URI (RFC 3261
+/// section 25.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Param<'a> {
-    /// The name, a token; compare without regard to case.
+    /// The name: a token, in a URI `1*paramchar` with its escapes; compare without regard to case.
     pub name: &'a [u8],
     /// The value as it stands, a quoted string with its quotes; `None` when there is no `=`.
     pub value: Option<&'a [u8]>,
@@ -23,7 +24,11 @@ impl<'a> Param<'a> {
     }
 }
 
-/// The parameters of one header value: checked when the value was parsed, read on demand.
+/// `*( SEMI generic-param )`: the parameters of one header value (RFC 3261 section 25.1), checked when the value was parsed,
+/// read on demand.
+///
+/// A value without quotes is visible ASCII other than `; , " < > \`, which is wider than `gen-value`. At most
+/// [`limit::PARAMETERS`]. A name may be there several times; [`find`](Self::find) gives the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Params<'a> {
     /// From the first `;` (or the white space before it) to the end of the value; empty without parameters.
@@ -34,7 +39,8 @@ impl<'a> Params<'a> {
     /// Checks parameters that stand alone: text that is empty or begins with `;`.
     ///
     /// # Errors
-    /// Whatever the grammar does not allow, with its offset.
+    /// [`ValueFault::Ended`] or [`ValueFault::Unexpected`] for a parameter without name, or with `=` and no value;
+    /// [`ValueFault::Unterminated`] for a quoted string that does not end; [`ValueFault::TooMany`].
     pub fn parse(text: &'a [u8]) -> Result<Params<'a>, ValueError> {
         let text = Text::alone(text);
         let (params, end) = take(text, 0)?;
@@ -88,7 +94,7 @@ impl<'a> IntoIterator for Params<'a> {
     }
 }
 
-/// Iterator over [`Params`].
+/// Iterator over [`Params`]. Nothing in it can fail: they were checked.
 #[derive(Clone, Debug)]
 pub struct ParamIter<'a> {
     text: &'a [u8],

@@ -8,7 +8,8 @@ use crate::limit;
 use crate::scan;
 use crate::text::Text;
 
-/// A method. Case-sensitive (RFC 3261 section 7.1).
+/// `Method = INVITEm / ACKm / … / extension-method` (RFC 3261 sections 7.1 and 25.1): any token, and case counts. Limited by
+/// the datagram alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)] // the names are the methods
 pub enum Method<'a> {
@@ -84,7 +85,7 @@ impl fmt::Display for Method<'_> {
     }
 }
 
-/// The first line of a message.
+/// The first line of a message: `Request-Line / Status-Line` (RFC 3261 sections 7.1, 7.2 and 25.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartLine<'a> {
     /// A request.
@@ -93,16 +94,22 @@ pub enum StartLine<'a> {
     Status(StatusLine<'a>),
 }
 
-/// `Request-Line = Method SP Request-URI SP SIP-Version CRLF`.
+/// `Request-Line = Method SP Request-URI SP SIP-Version CRLF` (RFC 3261 section 7.1), with a single SP at each place. The
+/// version is SIP/2.0 in any case.
+///
+/// Errors: [`Fault::StartLine`], [`Fault::Method`], [`Fault::RequestUri`], [`Fault::RequestUriTooLong`], [`Fault::Version`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestLine<'a> {
     /// The method.
     pub method: Method<'a>,
-    /// The Request-URI, not yet parsed: no white space in it, not empty.
+    /// The Request-URI, not yet parsed: 1 to [`limit::REQUEST_URI`] octets of visible ASCII. In a message that was
+    /// [salvaged](crate::Message::salvage), any bytes but control bytes other than HTAB, or nothing.
     pub uri: &'a [u8],
 }
 
-/// `Status-Line = SIP-Version SP Status-Code SP Reason-Phrase CRLF`.
+/// `Status-Line = SIP-Version SP Status-Code SP Reason-Phrase CRLF` (RFC 3261 section 7.2).
+///
+/// Errors: [`Fault::StartLine`], [`Fault::Version`], [`Fault::StatusCode`], [`Fault::Control`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusLine<'a> {
     /// 100 to 699.

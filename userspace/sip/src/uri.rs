@@ -14,7 +14,7 @@ use crate::via::Transport;
 
 pub use escape::{UnescapeError, escape_user, unescape_into};
 
-/// The scheme of a URI.
+/// `scheme = ALPHA *( ALPHA / DIGIT / "+" / "-" / "." )` of a URI, in any case (RFC 3261 section 25.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme<'a> {
     /// `sip:`
@@ -27,11 +27,29 @@ pub enum Scheme<'a> {
     Other(&'a [u8]),
 }
 
-/// A URI, checked as a whole when it was parsed.
+/// `SIP-URI / SIPS-URI / absoluteURI` (RFC 3261 sections 19.1.1 and 25.1), and `telephone-uri` of RFC 3966 section 3; checked as
+/// a whole when it was parsed.
 ///
 /// For `sip` and `sips`: `scheme ":" [ user [ ":" password ] "@" ] host [ ":" port ] *( ";" param ) [ "?" headers ]`.
 /// For `tel` the number is the [`user`](Self::user) and the parameters are read; for other schemes everything after
 /// the colon is [`opaque`](Self::opaque).
+///
+/// Limits: [`limit::REQUEST_URI`] for all of it, [`limit::HOST`], [`limit::PARAMETERS`] for parameters and for headers. Errors:
+/// see [`parse`](Self::parse). Not checked: what a parameter's value means (`ttl`, `method`, `transport`), that a URI is one that
+/// may stand where it stands (headers and `method` may not in a Request-URI), a local number of tel without its
+/// phone-context, and of other schemes anything but the bytes.
+///
+/// ```
+/// use strowger_sip::{Host, Uri};
+///
+/// let uri = Uri::parse(b"sip:alice%40home@[2001:db8::1]:5070;transport=tcp;lr")?;
+/// assert_eq!((uri.user(), uri.port()), (Some(&b"alice%40home"[..]), Some(5070)));
+/// assert_eq!(uri.host(), Some(Host::V6("2001:db8::1".parse().expect("an address"))));
+/// assert!(uri.is_loose());
+/// assert!(uri.is_equivalent(&Uri::parse(b"SIP:alice%40home@[2001:DB8:0::1]:5070;LR;Transport=TCP")?));
+/// assert!(Uri::parse(b"sip:alice%4@example.net").is_err());
+/// # Ok::<(), strowger_sip::ValueError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Uri<'a> {
     text: &'a [u8],
@@ -60,8 +78,11 @@ impl<'a> Uri<'a> {
     /// Parses a URI that stands alone, without angle brackets.
     ///
     /// # Errors
-    /// A byte that the grammar does not allow, an escape without its digits, a host or port that is none, a parameter that
-    /// is there twice, a part over its limit.
+    /// [`ValueFault::Unexpected`] for a byte that the grammar does not allow, which is also what stands after an empty user
+    /// or in place of a header; [`ValueFault::Ended`] where something should follow;
+    /// [`ValueFault::Escape`] for an escape without its digits; [`ValueFault::Host`], [`ValueFault::Port`] for one that is
+    /// none; [`ValueFault::DuplicateParameter`] for a parameter of sip, sips or tel that is there twice, however it is
+    /// escaped; [`ValueFault::TooLong`] over [`limit::REQUEST_URI`]; [`ValueFault::TooMany`] over [`limit::PARAMETERS`].
     pub fn parse(text: &'a [u8]) -> Result<Uri<'a>, ValueError> {
         Self::read(Text::alone(text), 0)
     }
@@ -497,7 +518,9 @@ fn check_escapes(text: &[u8], base: usize) -> Result<(), ValueError> {
     Ok(())
 }
 
-/// Parameters of a URI, checked when it was parsed.
+/// `uri-parameters = *( ";" uri-parameter )` (RFC 3261 section 25.1), checked when the URI was parsed: at most
+/// [`limit::PARAMETERS`], none of them twice. Names and values have their escapes; [`find`](Self::find) compares them as they
+/// stand, [`Uri::is_equivalent`] by what they mean.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UriParams<'a> {
     raw: &'a [u8],

@@ -11,7 +11,8 @@ use crate::param::{Key, Params, Piece, Run, Span};
 use crate::scan::{self, HostKind};
 use crate::text::Text;
 
-/// The transport of a Via, a URI, or a configuration.
+/// `transport = "UDP" / "TCP" / … / other-transport`, in any case: of a Via (RFC 3261 section 25.1), a URI, or a configuration.
+/// SCTP is of RFC 4168, WS and WSS of RFC 7118.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the names are the transports
 pub enum Transport<'a> {
@@ -50,7 +51,11 @@ impl<'a> Transport<'a> {
     }
 }
 
-/// `via-parm = sent-protocol LWS sent-by *( SEMI via-params )`, all of it checked: there is no half-parsed Via.
+/// `via-parm = sent-protocol LWS sent-by *( SEMI via-params )` (RFC 3261 sections 20.42 and 25.1), with `response-port` of
+/// RFC 3581; all of it checked: there is no half-parsed Via.
+///
+/// Limits: [`limit::IDENTIFIER`] for the branch, [`limit::HOST`], [`limit::PARAMETERS`]. Errors: see [`parse`](Self::parse).
+/// Not checked: `ttl` and `maddr`, and that parameters other than branch, received and rport are there once.
 #[derive(Clone, Copy, Debug)]
 pub struct Via<'a> {
     text: &'a [u8],
@@ -75,8 +80,11 @@ impl<'a> Via<'a> {
     /// Parses one Via value that stands alone.
     ///
     /// # Errors
-    /// What the grammar does not allow; a protocol other than SIP/2.0; a parameter of ours that is there twice;
-    /// a branch over [`limit::IDENTIFIER`].
+    /// [`ValueFault::Protocol`] for a protocol other than SIP/2.0; [`ValueFault::Host`] for a sent-by or received that is
+    /// none; [`ValueFault::Port`] for a port or rport that is not 1 to 65,535; [`ValueFault::DuplicateParameter`] for branch,
+    /// received or rport twice; [`ValueFault::TooLong`] for a branch over [`limit::IDENTIFIER`]; [`ValueFault::TooMany`]
+    /// over [`limit::PARAMETERS`]; [`ValueFault::Ended`], [`ValueFault::Unexpected`] and [`ValueFault::Unterminated`] where
+    /// the grammar does not allow what stands there, a second value among that.
     pub fn parse(text: &'a [u8]) -> Result<Via<'a>, ValueError> {
         crate::list::single(Text::alone(text), 0)
     }

@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::class;
 
-/// Why a text could not be unescaped.
+/// Why a text could not be unescaped, or escaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnescapeError {
     /// A `%` without two hexadecimal digits.
@@ -43,7 +43,8 @@ fn hex(digit: u8) -> u8 {
     }
 }
 
-/// Writes `text` without escapes into `out` and returns what was written. The result may hold any byte, NUL too
+/// Writes `text` without its escapes (`escaped = "%" HEXDIG HEXDIG`, RFC 3261 sections 19.1.2 and 25.1) into `out` and returns
+/// what was written. The result may hold any byte, NUL too
 /// (RFC 4475 section 3.1.1.4): it is a key or a label, never text to be put into a message again.
 ///
 /// # Errors
