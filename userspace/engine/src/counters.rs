@@ -159,6 +159,8 @@ counters! {
         CallEnded = "call_ended",
         /// Transactions begun.
         TransactionBegun = "transaction_begun",
+        /// Branches begun beside the first of their transaction.
+        BranchBegun = "branch_begun",
         /// Requests that a transaction knew already and took: retransmissions, and the ACK of a non-2xx.
         RequestAbsorbed = "request_absorbed",
         /// Responses that went no further: 100s, retransmissions, and what came after the final response.
@@ -179,6 +181,8 @@ counters! {
         FinalUnacknowledged = "final_unacknowledged",
         /// Requests for which there was no transaction left: refused, or sent on without.
         TransactionLimit = "transaction_limit",
+        /// Targets of a fork that were left out: no branch or no memory for them.
+        TargetLimit = "target_limit",
         /// Messages that could not be kept, for lack of memory, and so cannot be repeated.
         KeptLimit = "kept_limit",
         /// Messages lost because too many waited to be sent.
@@ -211,6 +215,8 @@ counters! {
         Reply423 = "reply_423",
         /// Replies 439: the first proxy does not keep flows, and the phone wants one.
         Reply439 = "reply_439",
+        /// Replies 440: Max-Breadth was used up.
+        Reply440 = "reply_440",
         /// Replies 480: a known user without a live binding.
         Reply480 = "reply_480",
         /// Replies 482: the request came back unchanged.

@@ -21,6 +21,7 @@ use crate::date::WallClock;
 use crate::dialog::{DialogId, Dialogs, KillError, Scene, Source};
 use crate::digest::{Digest, Identity, Role};
 use crate::engine::{Flow, Level, Occupancy, Reason};
+use crate::fork;
 use crate::gateway::{GatewayHealth, Gateways, Prober, Tried};
 use crate::gruu;
 use crate::keys::Keys;
@@ -34,7 +35,7 @@ use crate::response;
 use crate::routing::{self, Decision, RouteFacts, Routing, UriText};
 use crate::site::Site;
 use crate::time::Time;
-use crate::transaction::{Begin, Core, Keep, Known, Outcome};
+use crate::transaction::{Begin, Core, First, Keep, Known, Outcome};
 use crate::users::{NoUsers, Users};
 
 /// Octets that forwarding adds to a request at most, but for a target much longer than the Request-URI: Via,
@@ -565,8 +566,10 @@ impl Element {
         request: &Request<'_>,
         way: &Way,
         (looped, leads_to): (u32, branch::Origin),
+        breadth: u8,
         plan: &mut EditPlan,
-    ) -> Result<(u8, SocketAddr), Refusal> {
+    ) -> Result<(u8, SocketAddr, First), Refusal> {
+        let fork = matches!(leads_to, branch::Origin::Transaction(_));
         let uri = match way.rewritten {
             true => Uri::parse(self.written.as_bytes()).map_err(Refusal::Uri)?,
             false => request.uri,
@@ -578,6 +581,7 @@ impl Element {
             looped,
             origin: leads_to,
             resolved: None,
+            breadth,
         };
         let elsewhere = matches!(way.action, Action::Elsewhere);
         let flow = elsewhere.then(|| self.flow_in_dialog(origin, request, &uri)).flatten();
@@ -596,26 +600,43 @@ impl Element {
                 Lookup::Failed => None,
             };
         }
+        let alone = |(local, remote)| (local, remote, First::default());
         match way.action {
             Action::Elsewhere => match flow {
                 Some(flow) => forward.plan_over(request, uri.as_bytes(), flow, plan),
                 None => forward.plan(request, uri.as_bytes(), plan),
-            },
+            }
+            .map(alone),
             Action::Gateway(group) => {
                 let call = Gateways::call(&self.keys, request.headers.call_id);
                 let choice =
                     self.gateways.choose(group, call, Tried::default()).ok_or(Refusal::GatewaysDown)?;
                 let uri = routing::aimed(&uri, &self.site, choice.address, &mut self.aimed)?;
-                forward.plan_to(request, uri, choice.address, plan)
+                forward.plan_to(request, uri, choice.address, plan).map(alone)
             }
             Action::Location(domain) => {
+                let (core, counters) = (&mut self.core, &mut self.counters);
                 gruu::find(&self.location, &self.keys, (domain, &uri), origin.now, |found| match found {
                     Found::Unknown => Err(Refusal::NotFound),
                     Found::Offline => Err(Refusal::Unavailable),
                     Found::Unreachable => Err(Refusal::Unreachable),
                     Found::Targets(mut targets) => {
                         let first = targets.next().ok_or(Refusal::Unreachable)?;
-                        forward.plan_target(request, &first, plan)
+                        if fork {
+                            let equals = targets.clone().take_while(|target| target.q == first.q).count();
+                            let active = (1 + equals).min(usize::from(breadth));
+                            forward.breadth = fork::targets::share(breadth, active, 0);
+                        }
+                        let (local, remote) = forward.plan_target(request, &first, plan)?;
+                        if fork {
+                            for target in targets {
+                                // One that nothing leads to is no target (section 16.5).
+                                if let Some(to) = forward.way_to(request, &target) {
+                                    core.stage(to, target.q, (target.uri, target.path), counters);
+                                }
+                            }
+                        }
+                        Ok((local, remote, First { q: first.q, path: !first.path.is_empty() }))
                     }
                 })
                 .unwrap_or(Err(Refusal::NotFound))
@@ -688,10 +709,29 @@ impl Element {
             Some(slot) => branch::Origin::Transaction(slot),
             None => branch::Origin::Stateless { listen: request.listen, unique: key as u64 },
         };
-        let (local, remote) = self.targets(origin, request, &way, (looped, leads_to), plan)?;
+        let breadth = proxy::max_breadth(&request.message);
+        if breadth == 0 {
+            return Err(Refusal::Breadth);
+        }
+        self.core.unstage();
+        let (local, remote, first) =
+            self.targets(origin, request, &way, (looped, leads_to), breadth, plan)?;
         self.consume_credentials(request, plan)?;
         let keep = match place {
-            Some(_) => self.begin(origin, request, key, local, remote),
+            Some(_) => {
+                let begin = Begin {
+                    key,
+                    invite: request.method == Method::Invite,
+                    listen: request.listen,
+                    reply_to: request.reply_to,
+                    local,
+                    remote,
+                    first,
+                    breadth,
+                    recorded: self.config.record_route && proxy::makes_dialog(request.method),
+                };
+                self.begin(origin, request, &begin)
+            }
             None => Keep::Nothing,
         };
         let gateway = match way.action {
@@ -726,23 +766,8 @@ impl Element {
     }
 
     /// Begins the transaction of a request that is about to be sent on; to an INVITE, a 100 is sent at once.
-    fn begin(
-        &mut self,
-        origin: &Origin,
-        request: &Request<'_>,
-        key: u128,
-        local: u8,
-        remote: SocketAddr,
-    ) -> Keep {
-        let begin = Begin {
-            key,
-            invite: request.method == Method::Invite,
-            listen: request.listen,
-            reply_to: request.reply_to,
-            local,
-            remote,
-        };
-        let Some(transaction) = self.core.begin(origin.now, &begin, &mut self.counters) else {
+    fn begin(&mut self, origin: &Origin, request: &Request<'_>, begin: &Begin) -> Keep {
+        let Some(transaction) = self.core.begin(origin.now, begin, &mut self.counters) else {
             return Keep::Nothing;
         };
         if begin.invite {

@@ -5,9 +5,12 @@
 
 use core::net::SocketAddr;
 
-use strowger_sip::{EditError, EditPlan, HeaderName, Host, Method, Scheme, Transport, Uri, Via};
+use strowger_sip::{
+    Digits, EditError, EditPlan, HeaderName, Host, Message, Method, Scheme, Transport, Uri, Via,
+};
 
 use crate::branch::{Bound, Branch, Origin};
+use crate::fork::targets::BREADTH;
 use crate::keys::Keys;
 use crate::location::{BoundFlow, Target};
 use crate::refusal::Refusal;
@@ -122,6 +125,24 @@ pub(crate) fn is_unicast(address: SocketAddr) -> bool {
     address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !broadcast
 }
 
+/// Max-Breadth of a request: what it says, at most ours; ours when it says nothing, or what cannot be read (RFC 5393
+/// section 5.3.3).
+pub(crate) fn max_breadth(message: &Message<'_>) -> u8 {
+    let said = message.single(HeaderName::MaxBreadth).ok().flatten();
+    let number = said.and_then(|text| core::str::from_utf8(text).ok()?.parse::<u32>().ok());
+    u8::try_from(number.unwrap_or(BREADTH).min(BREADTH)).unwrap_or(u8::MAX)
+}
+
+/// Plans the Max-Breadth of a branch.
+fn set_max_breadth(message: &Message<'_>, breadth: u8, plan: &mut EditPlan) -> Result<(), EditError> {
+    let digits = Digits::new(u32::from(breadth));
+    match message.header(HeaderName::MaxBreadth) {
+        None => plan.prepend_header(message, HeaderName::MaxBreadth, &[digits.as_bytes()]),
+        Some(header) if header.value == digits.as_bytes() => Ok(()),
+        Some(header) => plan.replace(header.value_range, digits.as_bytes()),
+    }
+}
+
 /// Whether our Record-Route goes on requests with this method: those that make dialogs, and those nobody knows
 /// (section 16.6 item 4). In a dialog too, for the end that lost its memory.
 pub(crate) fn makes_dialog(method: Method<'_>) -> bool {
@@ -139,6 +160,8 @@ pub(crate) struct Forward<'e> {
     pub(crate) origin: Origin,
     /// Where the next hop is when a name server was asked for it.
     pub(crate) resolved: Option<SocketAddr>,
+    /// Max-Breadth of this branch.
+    pub(crate) breadth: u8,
 }
 
 impl Forward<'_> {
@@ -167,19 +190,23 @@ impl Forward<'_> {
         target: &Target<'_>,
         plan: &mut EditPlan,
     ) -> Result<(u8, SocketAddr), Refusal> {
-        let (remote, local) = match target.flow {
-            Some(flow) => (flow.remote, Some(flow.listen)),
-            None => {
-                let uri = Uri::parse(target.next_uri()).ok();
-                (uri.and_then(|uri| next_hop(&uri, self.site)).ok_or(Refusal::Unreachable)?, None)
-            }
-        };
-        let left = self.leave(request, target.uri, None, (remote, local), plan)?;
+        let (local, remote) = self.way_to(request, target).ok_or(Refusal::Unreachable)?;
+        let left = self.leave(request, target.uri, None, (remote, Some(local)), plan)?;
         if !target.path.is_empty() {
             plan.prepend_header(&request.message, HeaderName::Route, &[target.path])
                 .map_err(|_| Refusal::TooLarge)?;
         }
         Ok(left)
+    }
+
+    /// Where a registered contact is sent to, and from which listen address; `None` when nothing leads there.
+    pub(crate) fn way_to(&self, request: &Request<'_>, target: &Target<'_>) -> Option<(u8, SocketAddr)> {
+        let (remote, local) = match target.flow {
+            Some(flow) => (flow.remote, Some(flow.listen)),
+            None => (next_hop(&Uri::parse(target.next_uri()).ok()?, self.site)?, None),
+        };
+        let preferred = local.or(request.routes.leaves_from).unwrap_or(request.listen);
+        Some((self.site.listen_for(remote, preferred)?, remote))
     }
 
     /// The same, over a flow of ours whatever the URI says. The request has no Route left.
@@ -246,6 +273,7 @@ impl Forward<'_> {
             let ours = RecordRoute::new(message, headers, request.reply_to, self.keys);
             ours.add(message, hosts.unwrap_or_default(), plan)?;
         }
+        set_max_breadth(message, self.breadth, plan)?;
         plan.decrement_max_forwards(message)?;
         request.routes.edit(message, appended, plan)?;
         let (received, rport) = request.via_marks();

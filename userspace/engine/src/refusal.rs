@@ -58,6 +58,8 @@ pub(crate) enum Refusal {
     TooBrief(u32),
     /// 480: a known user without a live binding.
     Unavailable,
+    /// 440: Max-Breadth does not allow a single branch (RFC 5393 section 5.3.3).
+    Breadth,
     /// 482.
     Loop,
     /// 483.
@@ -106,6 +108,7 @@ impl Refusal {
             Self::FirstHop => 439,
             Self::TooBrief(_) => 423,
             Self::Unavailable => 480,
+            Self::Breadth => 440,
             Self::Loop => 482,
             Self::TooManyHops => 483,
             Self::OutOfOrder | Self::Unreachable => 500,
@@ -198,6 +201,7 @@ impl fmt::Display for Refusal {
             Self::FirstHop => "First Hop Lacks Outbound Support",
             Self::TooBrief(_) => "Interval Too Brief",
             Self::Unavailable => "Temporarily Unavailable",
+            Self::Breadth => "Max-Breadth Exceeded",
             Self::Loop => "Loop Detected",
             Self::TooManyHops => "Too Many Hops",
             Self::OutOfOrder => "CSeq Out of Order",
@@ -223,6 +227,7 @@ pub(crate) fn reply_event(code: u16) -> Event {
         407 => Event::Reply407,
         100 => Event::Reply100,
         408 => Event::Reply408,
+        440 => Event::Reply440,
         487 => Event::Reply487,
         403 => Event::Reply403,
         404 => Event::Reply404,

@@ -196,6 +196,12 @@ impl RecordRoute {
         Self { token: text_of(token(headers.call_id, caller, &hop, keys)) }
     }
 
+    /// One more for the same dialog as this value of ours.
+    pub(crate) fn again(value: &NameAddr<'_>) -> Option<Self> {
+        let token = token_in(&value.uri().ok()?)?.try_into().ok()?;
+        Some(Self { token })
+    }
+
     /// Plans the lines: one for each listen address that the dialog goes through, the one that sends first (RFC 5658
     /// section 4).
     pub(crate) fn add(

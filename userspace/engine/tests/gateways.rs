@@ -7,7 +7,8 @@ mod pair;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pair::{ALICE, Out, Pair, Text, config, request};
+// Without transactions, so that a request is decided on each time that it comes.
+use pair::{ALICE, Out, Pair, Text, request, stateless as config};
 use strowger_engine::{
     Config, ConfigError, Engine, Event, Gateway, GatewayHealth, GatewayTarget, Location, Probe, Reason,
     RouteAction, RouteRule, RouteSource,

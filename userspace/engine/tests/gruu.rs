@@ -2,7 +2,8 @@
 
 mod pair;
 
-use pair::{ALICE, BOB, Pair, Text, config, register, request};
+// Without transactions, so that a request is decided on each time that it comes.
+use pair::{ALICE, BOB, Pair, Text, register, request, stateless as config};
 
 const INSTANCE: &str = "<urn:uuid:00000000-0000-1000-8000-000A95A0E128>";
 const OTHER: &str = "<urn:uuid:00000000-0000-1000-8000-000A95A0E129>";

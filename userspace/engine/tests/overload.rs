@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use pair::{ALICE, BOB, Out, Pair, Text, US, config, register, request};
+// Without transactions, so that a request is decided on each time that it comes.
+use pair::{ALICE, BOB, Out, Pair, Text, US, register, request, stateless as config};
 use strowger_engine::{Config, Event, Flow, Gateway, Reason, RouteAction, RouteRule, Verdict};
 use strowger_sip::Buffer;
 

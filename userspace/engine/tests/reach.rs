@@ -2,7 +2,8 @@
 
 mod pair;
 
-use pair::{ALICE, BOB, Pair, Text, US, config, register, request};
+// Without transactions, so that a request is decided on each time that it comes.
+use pair::{ALICE, BOB, Pair, Text, US, register, request, stateless as config};
 use strowger_engine::Event;
 
 /// Carol's phone at home, and where her router sends from.

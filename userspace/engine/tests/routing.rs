@@ -182,7 +182,7 @@ fn the_token_belongs_to_one_dialog() {
 /// own token, not with the other party's, not with that of a dialog that he made up with himself at both ends.
 #[test]
 fn each_end_has_a_token_for_the_other_end_alone() {
-    let mut pair = Pair::new(config());
+    let mut pair = Pair::new(stateless());
     pair.register("bob", &format!("<sip:bob@{BOB}>"));
     let invite = request("INVITE", "sip:bob@example.net").set("Contact", "<sip:alice@192.0.2.11:5064>");
     let at_bob = pair.pass(ALICE, &invite).to(BOB);
@@ -233,7 +233,7 @@ fn only_what_makes_a_dialog_hands_a_token_over() {
         ("INVITE", 486, true, false),
         ("SUBSCRIBE", 202, true, true),
     ] {
-        let mut pair = Pair::new(config());
+        let mut pair = Pair::new(stateless());
         pair.register("bob", &format!("<sip:bob@{BOB}>"));
         let at_bob = pair.pass(ALICE, &request(method, "sip:bob@example.net")).to(BOB);
         let mut response = at_bob.response(code, "Whatever", "b");

@@ -227,8 +227,9 @@ fn accepted() {
 #[test]
 fn an_ack_of_a_2xx_passes_the_transaction() {
     let (mut pair, at_bob) = ringing();
-    let ok = pair.pass(BOB, &at_bob.response(200, "OK", "b")).to(ALICE);
-    let ack = invite().ack(&ok).uri(&format!("sip:bob@{BOB}")).add("Route", at_bob.get("Record-Route"));
+    let ok = at_bob.response(200, "OK", "b").add("Contact", &format!("<sip:bob@{BOB}>"));
+    let ok = pair.pass(BOB, &ok).to(ALICE);
+    let ack = invite().ack(&ok).uri(&format!("sip:bob@{BOB}")).add("Route", ok.get("Record-Route"));
     assert_eq!(pair.pass(ALICE, &ack).to(BOB).method(), "ACK");
     over(pair);
 }
@@ -415,19 +416,23 @@ fn full_tables() {
         let mut pair = called_with(Config { transactions: sizes, ..config() });
         let at_bob = pair.pass(ALICE, &invite()).to(BOB);
         pair.drain();
+        // The token for the caller comes with what can make a dialog.
+        let early = at_bob.response(183, "Session Progress", "b").add("Contact", &format!("<sip:bob@{BOB}>"));
+        let early = pair.pass(BOB, &early).to(ALICE);
         for n in 2..10 {
             let other = invite().set("Call-ID", &format!("call-{n}"));
             let out = pair.pass(ALICE, &other);
             if n == 9 {
                 let refused = out.to(ALICE);
-                assert_eq!((refused.code(), refused.get("Retry-After")), (503, "60"), "{sizes:?}");
+                assert_eq!(refused.code(), 503, "{sizes:?}");
+                assert!(refused.get("Retry-After").parse::<u32>().is_ok_and(|seconds| seconds > 0));
             }
         }
         pair.drain();
         assert!(pair.count(Event::TransactionLimit) > 0 && pair.count(Event::KeptLimit) == 0);
         let bye = request("BYE", &format!("sip:bob@{BOB}"))
             .set("To", "<sip:bob@example.net>;tag=b")
-            .add("Route", at_bob.get("Record-Route"));
+            .add("Route", early.get("Record-Route"));
         let bye = pair.pass(ALICE, &bye).to(BOB);
         assert_eq!(pair.pass(BOB, &bye.response(200, "OK", "")).to(ALICE).code(), 200);
         assert_eq!(pair.pass(BOB, &at_bob.response(486, "Busy Here", "b")).to(ALICE).code(), 486);

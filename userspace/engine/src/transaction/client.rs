@@ -6,7 +6,6 @@ use core::time::Duration;
 
 use strowger_sip::{Message, Method};
 
-use super::server::Transaction;
 use super::{Core, Keep, NEVER, Outcome};
 use crate::arena::Kept;
 use crate::branch::Slot;
@@ -19,6 +18,8 @@ use crate::time::Time;
 /// States of figures 5 and 6 of RFC 3261, figure 4 of RFC 6026.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
+    /// Its request was not sent yet: others are tried first.
+    Waiting,
     /// Nothing was answered. For a request other than INVITE the RFC calls it Trying.
     Calling,
     /// A provisional response came.
@@ -61,7 +62,7 @@ pub(crate) struct Branch {
     cancel_at: Time,
     cancel_repeat: Duration,
     pub(super) transaction: u32,
-    /// The branch of the same transaction that was made before this one, plus one.
+    /// The next branch of the same transaction, plus one.
     pub(super) next: u32,
     /// Status code of the final response; 408 or 487 without one.
     pub(super) code: u16,
@@ -69,36 +70,58 @@ pub(crate) struct Branch {
     pub(super) local: u8,
     pub(super) state: State,
     cancel: Cancel,
+    /// Preference of its target, in thousandths.
+    pub(super) q: u16,
+    /// Timer A or E has fired.
+    repeated: bool,
+    /// Its part of Max-Breadth.
+    pub(super) breadth: u8,
 }
 
 const _: () = assert!(size_of::<Branch>() <= 256);
 
 impl Branch {
+    /// One that waits for its turn; the first of its transaction with `target` none.
     pub(super) fn new(
         transaction: u32,
-        context: &Transaction,
-        local: u8,
-        remote: SocketAddr,
-        now: Time,
-        timers: &Timers,
+        (local, remote): (u8, SocketAddr),
+        q: u16,
+        target: Option<Kept>,
     ) -> Self {
         Self {
             remote,
-            target: None,
+            target,
             response: None,
             to: None,
-            repeat_at: now.after(timers.t1),
-            repeat: timers.t1,
-            end_at: now.after(timers.give_up()),
+            repeat_at: NEVER,
+            repeat: Duration::ZERO,
+            end_at: NEVER,
             cancel_at: NEVER,
             cancel_repeat: Duration::ZERO,
             transaction,
-            next: context.first,
+            next: 0,
             code: 0,
             local,
-            state: State::Calling,
+            state: State::Waiting,
             cancel: Cancel::No,
+            q,
+            repeated: false,
+            breadth: 0,
         }
+    }
+
+    /// Its request is sent now: timers A and B, or E and F.
+    pub(super) fn start(&mut self, now: Time, breadth: u8, timers: &Timers) {
+        self.state = State::Calling;
+        self.repeat = timers.t1;
+        self.repeat_at = now.after(timers.t1);
+        self.end_at = now.after(timers.give_up());
+        self.breadth = breadth;
+    }
+
+    /// Whether its request was sent before: the first branch's in the frame it came in, another's when it began.
+    pub(super) fn is_sent(&self) -> bool {
+        self.target.is_none() || self.repeated
     }
 
     /// When its timer has to fire.
@@ -106,7 +129,7 @@ impl Branch {
         let repeats = match self.state {
             State::Calling => true,
             State::Proceeding => !invite,
-            State::Completed | State::Accepted | State::Ended => false,
+            State::Waiting | State::Completed | State::Accepted | State::Ended => false,
         };
         let repeat = if repeats { self.repeat_at } else { NEVER };
         repeat.min(self.end_at).min(self.cancel_at)
@@ -115,7 +138,7 @@ impl Branch {
     /// Whether a message may yet be made from the kept request.
     pub(super) fn needs_request(&self, invite: bool) -> bool {
         match self.state {
-            State::Calling | State::Proceeding => true,
+            State::Waiting | State::Calling | State::Proceeding => true,
             // The ACK, when the response comes again.
             State::Completed => invite,
             State::Accepted | State::Ended => false,
@@ -193,7 +216,7 @@ impl Core {
             // Section 16.7 item 2.
             State::Proceeding if code > 100 && branch.cancel == Cancel::No => branch.end_at = ring,
             State::Proceeding => {}
-            State::Completed | State::Accepted | State::Ended => return Outcome::Absorbed,
+            State::Waiting | State::Completed | State::Accepted | State::Ended => return Outcome::Absorbed,
         }
         let context = self.branches.get(slot).map(|b| b.transaction);
         match context.and_then(|slot| Some((slot, self.transactions.get(slot)?))) {
@@ -233,7 +256,7 @@ impl Core {
                 self.push(Kind::Ack, slot, counters);
                 return Outcome::Absorbed;
             }
-            State::Completed | State::Accepted | State::Ended => return Outcome::Absorbed,
+            State::Waiting | State::Completed | State::Accepted | State::Ended => return Outcome::Absorbed,
         }
         self.ended(slot, code, was_pending);
         self.settle(now, slot, code, counters)
@@ -277,12 +300,15 @@ impl Core {
                     return;
                 }
                 State::Calling | State::Proceeding => return self.branch_timeout(now, slot, counters),
-                State::Completed | State::Accepted | State::Ended => return self.remove_branch(slot),
+                State::Waiting | State::Completed | State::Accepted | State::Ended => {
+                    return self.remove_branch(slot);
+                }
             }
         }
         let mut repeat = None;
         if branch.is_pending() && branch.repeat_at <= now && (branch.state == State::Calling || !invite) {
             // Section 17.1.1.2: timer A has no bound but timer B; section 17.1.2.2: timer E has T2.
+            branch.repeated = true;
             branch.repeat *= 2;
             if !invite {
                 branch.repeat = branch.repeat.min(t2);

@@ -20,11 +20,12 @@ pub(crate) use client::Branch;
 pub(crate) use server::{Known, Transaction};
 use slab::Slab;
 
-use crate::arena::Arena;
+use crate::arena::{Arena, Kept};
 use crate::branch;
 use crate::config::{Config, Timers, limit};
 use crate::counters::{Counters, Event};
 use crate::engine::Level;
+use crate::fork::targets;
 use crate::outbox::{Item, Kind, Outbox};
 use crate::time::Time;
 use crate::timer::Wheel;
@@ -67,6 +68,29 @@ pub(crate) struct Begin {
     pub(crate) local: u8,
     /// Where its first branch goes.
     pub(crate) remote: SocketAddr,
+    /// What is known of its target beside that.
+    pub(crate) first: First,
+    /// Max-Breadth (RFC 5393 section 5.3.3).
+    pub(crate) breadth: u8,
+    /// It has our Record-Route.
+    pub(crate) recorded: bool,
+}
+
+/// The target of a transaction's first branch.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct First {
+    /// Its preference, in thousandths.
+    pub(crate) q: u16,
+    /// It has a Route line of its own.
+    pub(crate) path: bool,
+}
+
+/// One more target of a request whose transaction is about to begin.
+struct Staged {
+    local: u8,
+    remote: SocketAddr,
+    q: u16,
+    target: Kept,
 }
 
 /// See the head of this file.
@@ -83,9 +107,13 @@ pub(crate) struct Core {
     outbox: Outbox,
     /// Transactions without a final response.
     undecided: usize,
+    /// Targets beside the first, of the request that is being decided on.
+    staged: Vec<Staged>,
     plan: Box<EditPlan>,
     index: Box<Index>,
+    other_index: Box<Index>,
     scratch: Box<[u8]>,
+    other_scratch: Box<[u8]>,
 }
 
 impl Core {
@@ -102,9 +130,12 @@ impl Core {
             arena: Arena::new(sizes.max_kept),
             outbox: Outbox::new(limit::OUTBOX),
             undecided: 0,
+            staged: Vec::with_capacity(limit::CONTACTS),
             plan: Box::new(EditPlan::new()),
             index: Box::new(Index::new()),
+            other_index: Box::new(Index::new()),
             scratch: vec![0; strowger_sip::limit::MESSAGE].into_boxed_slice(),
+            other_scratch: vec![0; strowger_sip::limit::MESSAGE].into_boxed_slice(),
         }
     }
 
@@ -196,21 +227,109 @@ impl Core {
         if !begin.invite {
             self.wheel.arm(slot, trying);
         }
-        self.add_branch(now, slot, begin.local, begin.remote)?;
+        self.add_branch(slot, (begin.local, begin.remote), begin.first.q, None)?;
         counters.count(Event::TransactionBegun);
+        while let Some(Staged { local, remote, q, target }) = self.staged.pop() {
+            if self.branches.vacant().is_none() {
+                self.arena.release(target);
+                counters.count(Event::TargetLimit);
+                continue;
+            }
+            self.add_branch(slot, (local, remote), q, Some(target));
+        }
+        self.start_branches(now, slot, counters);
         Some(slot)
     }
 
-    /// One more branch of a transaction, whose request is about to be sent.
-    fn add_branch(&mut self, now: Time, transaction: u32, local: u8, remote: SocketAddr) -> Option<u32> {
+    /// One more target of the request that is being decided on, for [`begin`](Self::begin).
+    pub(crate) fn stage(
+        &mut self,
+        (local, remote): (u8, SocketAddr),
+        q: u16,
+        (uri, path): (&[u8], &[u8]),
+        counters: &mut Counters,
+    ) {
+        let room = self.staged.len() < limit::CONTACTS;
+        let text = targets::write(uri, path, &mut self.scratch).filter(|_| room);
+        match text.and_then(|text| self.arena.keep(text)) {
+            Some(target) => self.staged.push(Staged { local, remote, q, target }),
+            None => counters.count(Event::TargetLimit),
+        }
+    }
+
+    /// Forgets the targets that were staged.
+    pub(crate) fn unstage(&mut self) {
+        while let Some(Staged { target, .. }) = self.staged.pop() {
+            self.arena.release(target);
+        }
+    }
+
+    /// One more branch of a transaction, behind the first, which waits for its turn.
+    fn add_branch(
+        &mut self,
+        transaction: u32,
+        to: (u8, SocketAddr),
+        q: u16,
+        target: Option<Kept>,
+    ) -> Option<u32> {
         let context = self.transactions.get_mut(transaction)?;
-        let branch = Branch::new(transaction, context, local, remote, now, &self.timers);
-        let at = branch.deadline(context.invite);
-        let slot = self.branches.insert(branch)?;
-        context.first = slot + 1;
-        context.live += 1;
-        self.wheel.arm(self.branch_timer_number(slot), at);
+        let slot = self.branches.insert(Branch::new(transaction, to, q, target))?;
+        // The first branch stays at the front, and its targets' order is that of the list.
+        match context.first.checked_sub(1).and_then(|first| self.branches.get_mut(first)) {
+            None => context.first = slot + 1,
+            Some(first) => {
+                let next = core::mem::replace(&mut first.next, slot + 1);
+                if let Some(branch) = self.branches.get_mut(slot) {
+                    branch.next = next;
+                }
+            }
+        }
         Some(slot)
+    }
+
+    /// Begins the waiting branches with the highest q, as many as Max-Breadth allows (RFC 3261 section 16.6, RFC 5393
+    /// section 5.3.3): how many.
+    fn start_branches(&mut self, now: Time, slot: u32, counters: &mut Counters) -> usize {
+        let Some(transaction) = self.transactions.get(slot) else { return 0 };
+        let (first, breadth, invite) = (transaction.first, transaction.breadth, transaction.invite);
+        let mut best = None;
+        let mut waiting = 0;
+        let mut at = first;
+        while let Some(branch) = at.checked_sub(1).and_then(|slot| self.branches.get(slot)) {
+            at = branch.next;
+            if branch.state != client::State::Waiting {
+                continue;
+            }
+            waiting = if best == Some(branch.q) { waiting + 1 } else { waiting };
+            if best.is_none_or(|best| branch.q > best) {
+                (best, waiting) = (Some(branch.q), 1);
+            }
+        }
+        let active = waiting.min(usize::from(breadth));
+        let mut started = 0;
+        let mut at = first;
+        while started < active
+            && let Some(this) = at.checked_sub(1)
+        {
+            let timer = self.branch_timer_number(this);
+            let Some(branch) = self.branches.get_mut(this) else { break };
+            at = branch.next;
+            if branch.state != client::State::Waiting || Some(branch.q) != best {
+                continue;
+            }
+            branch.start(now, targets::share(breadth, active, started), &self.timers);
+            let (due, besides) = (branch.deadline(invite), branch.target.is_some());
+            started += 1;
+            self.wheel.arm(timer, due);
+            if let Some(transaction) = self.transactions.get_mut(slot) {
+                transaction.live += 1;
+            }
+            if besides {
+                counters.count(Event::BranchBegun);
+                self.push(Kind::Request, this, counters);
+            }
+        }
+        started
     }
 
     /// Forgets a transaction whose request could not be sent.

@@ -4,7 +4,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use strowger_sip::Method;
+use strowger_sip::{HeaderName, Message, Method};
 
 use super::client;
 use super::{Begin, Core, Keep, NEVER, Outcome};
@@ -48,7 +48,7 @@ pub(crate) struct Transaction {
     end_at: Time,
     /// The next transaction in the bucket, plus one.
     pub(super) next: u32,
-    /// The last branch that was made, plus one.
+    /// The first of its branches, plus one.
     pub(super) first: u32,
     /// Branches without a final response.
     pub(super) live: u16,
@@ -60,10 +60,16 @@ pub(crate) struct Transaction {
     pub(super) invite: bool,
     /// Responses are made from the request: nothing that a branch received can be sent.
     pub(super) local: bool,
-    /// A CANCEL came.
-    cancelled: bool,
-    /// The challenges of all branches go into the final response (section 16.7 item 7).
-    pub(super) aggregate: bool,
+    /// No more branches are begun: a CANCEL came, or a 6xx.
+    closed: bool,
+    /// Max-Breadth (RFC 5393 section 5.3.3).
+    pub(super) breadth: u8,
+    /// Index of the listen address that the first branch left from.
+    pub(super) first_local: u8,
+    /// The kept request has our Record-Route.
+    pub(super) recorded: bool,
+    /// The kept request has a Route line for its own target.
+    pub(super) first_path: bool,
 }
 
 /// 200,000 of them are 100 MB.
@@ -87,8 +93,11 @@ impl Transaction {
             state: if begin.invite { State::Proceeding } else { State::Trying },
             invite: begin.invite,
             local: false,
-            cancelled: false,
-            aggregate: false,
+            closed: false,
+            breadth: begin.breadth,
+            first_local: begin.local,
+            recorded: begin.recorded,
+            first_path: begin.first.path,
         }
     }
 
@@ -123,7 +132,7 @@ impl Core {
         match (method, transaction.state) {
             (Method::Cancel, _) => {
                 if transaction.is_undecided() {
-                    transaction.cancelled = true;
+                    transaction.closed = true;
                     self.cancel_branches(now, slot, counters);
                 }
                 return Known::Cancelled;
@@ -249,7 +258,7 @@ impl Core {
         }
         if code >= 600 {
             // Item 5: no other branch is of any use.
-            transaction.cancelled = true;
+            transaction.closed = true;
             self.cancel_branches(now, slot, counters);
         }
         let alone = self.transactions.get(slot).is_some_and(|t| t.first == branch + 1 && t.live == 0)
@@ -270,12 +279,18 @@ impl Core {
         if !transaction.is_undecided() || transaction.live > 0 {
             return;
         }
+        if !transaction.closed && self.start_branches(now, slot, counters) > 0 {
+            return;
+        }
+        let Some(transaction) = self.transactions.get(slot) else { return };
         let mut best: Option<(u32, u16)> = None;
         let mut challenges = 0;
         let mut at = transaction.first;
         while let Some(branch) = at.checked_sub(1).and_then(|slot| self.branches.get(slot)) {
             challenges += usize::from(matches!(branch.code, 401 | 407));
-            if best.is_none_or(|(_, code)| choice::rank(branch.code) < choice::rank(code)) {
+            // Code 0: its turn never came.
+            if branch.code != 0 && best.is_none_or(|(_, code)| choice::rank(branch.code) < choice::rank(code))
+            {
                 best = Some((at - 1, branch.code));
             }
             at = branch.next;
@@ -287,19 +302,59 @@ impl Core {
             _ => self.branches.get_mut(branch).and_then(|branch| branch.response.take()),
         };
         let code = if code == 503 { 500 } else { code };
+        let response = match response {
+            Some(response) if challenges > 1 && matches!(code, 401 | 407) => {
+                Some(self.aggregate(slot, response))
+            }
+            response => response,
+        };
+        let Some(transaction) = self.transactions.get(slot) else { return };
         if response.is_none() && code == 408 && !transaction.invite {
             // RFC 4320 section 4.2: it is too late to say anything.
             return self.terminate_unanswered(slot);
         }
         let Some(transaction) = self.transactions.get_mut(slot) else { return };
         transaction.local = response.is_none();
-        transaction.aggregate = challenges > 1 && matches!(code, 401 | 407);
         if let Some(response) = response {
             self.arena.release_any(&mut transaction.last);
             transaction.last = Some(response);
         }
         self.finish(now, slot, code);
         self.push(Kind::Response, slot, counters);
+    }
+
+    /// Section 16.7 item 7: the challenges of all other branches are added to the one that was chosen. Without room for
+    /// them, those that there is room for.
+    fn aggregate(&mut self, slot: u32, chosen: Kept) -> Kept {
+        let Self { transactions, branches, arena, plan, index, other_index, scratch, other_scratch, .. } =
+            self;
+        let Some(best) = arena.read(&chosen, scratch) else { return chosen };
+        let Ok(message) = Message::parse(best, index) else { return chosen };
+        plan.begin(&message);
+        let end = message.headers_end();
+        let mut at = transactions.get(slot).map_or(0, |transaction| transaction.first);
+        while let Some(branch) = at.checked_sub(1).and_then(|slot| branches.get(slot)) {
+            at = branch.next;
+            if !matches!(branch.code, 401 | 407) {
+                continue;
+            }
+            let other = branch.response.as_ref().and_then(|kept| arena.read(kept, other_scratch));
+            let Some(Ok(other)) = other.map(|other| Message::parse(other, other_index)) else { continue };
+            for name in [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate] {
+                for line in other.headers(name) {
+                    let text = other.datagram().get(line.line_range).unwrap_or_default();
+                    let _ = plan.insert(end, text);
+                }
+            }
+        }
+        let whole = plan.write_to(best, other_scratch).ok().and_then(|whole| arena.keep(whole));
+        match whole {
+            Some(whole) => {
+                arena.release(chosen);
+                whole
+            }
+            None => chosen,
+        }
     }
 
     /// The end without a final response.
@@ -315,7 +370,7 @@ impl Core {
         while let Some(this) = at.checked_sub(1) {
             let Some(branch) = self.branches.get(this) else { return };
             at = branch.next;
-            if branch.state == client::State::Ended {
+            if matches!(branch.state, client::State::Ended | client::State::Waiting) {
                 self.remove_branch(this);
             }
         }

@@ -5,8 +5,10 @@ use core::net::SocketAddr;
 use strowger_sip::{Buffer, EditError, EditPlan, Message, Reply, limit};
 
 use super::Core;
+use crate::branch::Slot;
 use crate::counters::{Counters, Event};
 use crate::engine::Flow;
+use crate::fork::targets::{self, Retarget};
 use crate::keys::Keys;
 use crate::outbox::{Item, Kind};
 use crate::refusal::reply_event;
@@ -33,7 +35,7 @@ impl Core {
         counters: &mut Counters,
     ) -> Option<Flow> {
         while let Some(item) = self.outbox.first() {
-            match self.write(item, keys, buffer) {
+            match self.write(item, (site, keys), buffer) {
                 Written::Sent(local, remote, event) => {
                     self.outbox.pop();
                     counters.count(event);
@@ -56,10 +58,10 @@ impl Core {
         None
     }
 
-    fn write(&mut self, item: Item, keys: &Keys, buffer: &mut Buffer<'_>) -> Written {
+    fn write(&mut self, item: Item, own: (&Site, &Keys), buffer: &mut Buffer<'_>) -> Written {
         match item.kind {
-            Kind::Response => self.write_response(item, keys, buffer),
-            Kind::Request | Kind::Cancel | Kind::Ack => self.write_request(item, buffer),
+            Kind::Response => self.write_response(item, own.1, buffer),
+            Kind::Request | Kind::Cancel | Kind::Ack => self.write_request(item, own, buffer),
         }
     }
 
@@ -93,18 +95,46 @@ impl Core {
         }
     }
 
-    fn write_request(&mut self, item: Item, buffer: &mut Buffer<'_>) -> Written {
-        let Self { transactions, branches, arena, plan, index, scratch, .. } = self;
+    fn write_request(
+        &mut self,
+        item: Item,
+        (site, keys): (&Site, &Keys),
+        buffer: &mut Buffer<'_>,
+    ) -> Written {
+        let Self { transactions, branches, arena, plan, index, scratch, worker, .. } = self;
         if !branches.is(item.slot, item.generation) {
             return Written::Stale;
         }
         let Some(branch) = branches.get_mut(item.slot) else { return Written::Stale };
-        let Some(request) = transactions.get(branch.transaction).and_then(|t| t.request.as_ref()) else {
-            return Written::Stale;
-        };
+        let Some(context) = transactions.get(branch.transaction) else { return Written::Stale };
+        let Some(request) = &context.request else { return Written::Stale };
         let Some(place) = buffer.place(request.len()) else { return Written::NoRoom };
         if arena.read(request, place).is_none() {
             return Written::Stale;
+        }
+        if let Some(target) = &branch.target {
+            let Some((uri, path)) = arena.read(target, scratch).and_then(targets::read) else {
+                return Written::Stale;
+            };
+            let retarget = Retarget {
+                site,
+                keys,
+                uri,
+                path,
+                slot: Slot { worker: *worker, slot: item.slot, generation: item.generation },
+                bound_to: context.reply_to,
+                local: branch.local,
+                first_local: context.first_local,
+                listen: context.listen,
+                recorded: context.recorded,
+                first_path: context.first_path,
+                breadth: branch.breadth,
+            };
+            match edit(buffer, index, plan, |first, plan| retarget.plan(first, plan)) {
+                Ok(()) => {}
+                Err(EditError::NoRoom { .. }) => return Written::NoRoom,
+                Err(_) => return Written::Stale,
+            }
         }
         let (written, event) = match item.kind {
             Kind::Cancel => {
@@ -115,7 +145,8 @@ impl Core {
                 let Some(to) = to else { return Written::Stale };
                 (edit(buffer, index, plan, |invite, plan| plan.ack(invite, to)), Event::AckSent)
             }
-            Kind::Request | Kind::Response => (Ok(()), Event::RequestRepeated),
+            Kind::Request | Kind::Response if branch.is_sent() => (Ok(()), Event::RequestRepeated),
+            Kind::Request | Kind::Response => (Ok(()), Event::RequestForwarded),
         };
         match written {
             Ok(()) => Written::Sent(branch.local, branch.remote, event),
