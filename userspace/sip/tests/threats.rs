@@ -254,6 +254,14 @@ fn every_token_length() {
             assert!(served || verdict == too_long, "{kind} of {len}: {verdict:?}");
         }
     }
+    // Any other URI has the limit when it is read.
+    for (len, fault) in [(limit::REQUEST_URI, None), (limit::REQUEST_URI + 1, Some(ValueFault::TooLong))] {
+        let head = "sip:b@h;x=";
+        let uri = format!("{head}{}>", "y".repeat(len - head.len()));
+        let bytes = options("sip:b@example.net>", &uri, "");
+        let message = Message::parse(&bytes, &mut index).unwrap();
+        assert_eq!(message.to().unwrap().uri().err().map(|e| e.fault), fault);
+    }
 }
 
 /// PJSIP CVE-2017-9372: a huge CSeq number or method.
