@@ -35,7 +35,7 @@ use crate::response;
 use crate::routing::{self, Decision, RouteFacts, Routing, UriText};
 use crate::site::Site;
 use crate::time::Time;
-use crate::transaction::{Begin, Core, First, Keep, Known, Outcome};
+use crate::transaction::{Begin, Core, Failover, Fate, First, Keep, Known, Outcome, Report};
 use crate::users::{NoUsers, Users};
 
 /// Octets that forwarding adds to a request at most, but for a target much longer than the Request-URI: Via,
@@ -100,6 +100,9 @@ pub(crate) struct Element {
     /// Set by [`Element::drain`].
     draining: bool,
 }
+
+/// Preference of the first address of a target with several. There are fewer addresses than that.
+const FIRST_Q: u16 = 1000;
 
 /// Which way a request goes, as `routing` says.
 struct Way {
@@ -239,6 +242,7 @@ impl Element {
 
     pub(crate) fn on_timeout(&mut self, now: Time) {
         self.core.on_timeout(now, &mut self.counters);
+        self.tell_gateways();
         let expired = self.expiry.run(&self.location, now);
         self.counters.add(Event::BindingExpired, expired as u64);
         self.prober.on_timeout(now, &self.gateways);
@@ -348,7 +352,7 @@ impl Element {
                 self.core.response(origin.now, slot, message, &mut self.counters)?
             }
         };
-        self.gateway_answered(origin.now, code);
+        self.tell_gateways();
         let (local, remote, keep, send) = match outcome {
             Outcome::Forward(local, remote, keep) => (local, remote, keep, true),
             Outcome::Keep(keep) => (origin.listen, next, keep, false),
@@ -584,23 +588,36 @@ impl Element {
             breadth,
         };
         let elsewhere = matches!(way.action, Action::Elsewhere);
+        let routed = request.routes.next().is_some();
         let flow = elsewhere.then(|| self.flow_in_dialog(origin, request, &uri)).flatten();
         let next = match request.routes.next() {
             _ if flow.is_some() => None,
             Some(route) => Some(route.uri().map_err(|e| Refusal::UriIn(HeaderName::Route, e))?),
             None => elsewhere.then_some(uri),
         };
+        let mut first = First::default();
         if let Some((name, port, udp)) = next.as_ref().and_then(proxy::named) {
             let seed = Gateways::call(&self.keys, request.headers.call_id);
-            forward.resolved = match self.resolver.lookup(origin.now, seed, name, port, udp, None) {
+            match self.resolver.lookup(origin.now, seed, name, port, udp) {
                 Lookup::Ready(addresses) => {
-                    addresses.iter().find(|address| proxy::is_usable(*address, &self.site))
+                    let mut usable = addresses.iter().filter(|at| proxy::is_usable(*at, &self.site));
+                    forward.resolved = usable.next();
+                    // A strict router would need its own URI in the place of the target's.
+                    if fork && next.as_ref().is_some_and(|uri| elsewhere && !routed || uri.is_loose()) {
+                        first = First { q: FIRST_Q, failover: Failover::Name, ..First::default() };
+                        for (at, q) in usable.zip((0..FIRST_Q).rev()) {
+                            if let Some(local) = forward.leaves_from(request, at) {
+                                let text = (uri.as_bytes(), &b""[..]);
+                                self.core.stage((local, at), (q, 0), text, &mut self.counters);
+                            }
+                        }
+                    }
                 }
                 Lookup::Waiting => return Err(Refusal::Awaited),
-                Lookup::Failed => None,
-            };
+                Lookup::Failed => {}
+            }
         }
-        let alone = |(local, remote)| (local, remote, First::default());
+        let alone = |(local, remote)| (local, remote, first);
         match way.action {
             Action::Elsewhere => match flow {
                 Some(flow) => forward.plan_over(request, uri.as_bytes(), flow, plan),
@@ -609,10 +626,25 @@ impl Element {
             .map(alone),
             Action::Gateway(group) => {
                 let call = Gateways::call(&self.keys, request.headers.call_id);
-                let choice =
+                let first =
                     self.gateways.choose(group, call, Tried::default()).ok_or(Refusal::GatewaysDown)?;
-                let uri = routing::aimed(&uri, &self.site, choice.address, &mut self.aimed)?;
-                forward.plan_to(request, uri, choice.address, plan).map(alone)
+                let aimed = routing::aimed(&uri, &self.site, first.address, &mut self.aimed)?;
+                let (local, remote) = forward.plan_to(request, aimed, first.address, plan)?;
+                if !fork {
+                    self.gateways.chosen(group, first.target);
+                    return Ok((local, remote, First::default()));
+                }
+                let (mut tried, mut q) = (Tried::default().with(first.target), FIRST_Q);
+                while let Some(next) = self.gateways.choose(group, call, tried) {
+                    (tried, q) = (tried.with(next.target), q - 1);
+                    let aimed = routing::aimed(&uri, &self.site, next.address, &mut self.aimed)?;
+                    if let Some(local) = forward.leaves_from(request, next.address) {
+                        let to = (local, next.address);
+                        self.core.stage(to, (q, next.target), (aimed, b""), &mut self.counters);
+                    }
+                }
+                let failover = Failover::Gateway(group);
+                Ok((local, remote, First { q: FIRST_Q, path: false, failover, address: first.target }))
             }
             Action::Location(domain) => {
                 let (core, counters) = (&mut self.core, &mut self.counters);
@@ -632,11 +664,15 @@ impl Element {
                             for target in targets {
                                 // One that nothing leads to is no target (section 16.5).
                                 if let Some(to) = forward.way_to(request, &target) {
-                                    core.stage(to, target.q, (target.uri, target.path), counters);
+                                    core.stage(to, (target.q, 0), (target.uri, target.path), counters);
                                 }
                             }
                         }
-                        Ok((local, remote, First { q: first.q, path: !first.path.is_empty() }))
+                        Ok((
+                            local,
+                            remote,
+                            First { q: first.q, path: !first.path.is_empty(), ..First::default() },
+                        ))
                     }
                 })
                 .unwrap_or(Err(Refusal::NotFound))
@@ -664,7 +700,15 @@ impl Element {
     }
 
     /// Tells those who watch gateways of a response.
-    fn gateway_answered(&mut self, _now: Time, _code: u16) {}
+    fn tell_gateways(&mut self) {
+        while let Some(Report { group, target, what }) = self.core.next_report() {
+            match what {
+                Fate::Chosen => self.gateways.chosen(group, target),
+                Fate::Answered(code) => self.gateways.answered(group, target, code),
+                Fate::TimedOut => self.gateways.timed_out(group, target),
+            }
+        }
+    }
 
     /// Tells those who watch dialogs of a response that is sent on.
     fn answered(&mut self, origin: &Origin, message: &Message<'_>) {

@@ -220,6 +220,11 @@ impl Forward<'_> {
         self.leave(request, uri, None, (flow.remote, Some(flow.listen)), plan)
     }
 
+    /// The listen address from which a request leaves to this address.
+    pub(crate) fn leaves_from(&self, request: &Request<'_>, remote: SocketAddr) -> Option<u8> {
+        self.site.listen_for(remote, request.routes.leaves_from.unwrap_or(request.listen))
+    }
+
     /// The same, to a next hop that local policy names and not the URI (item 7). The request has no Route left.
     pub(crate) fn plan_to(
         &self,

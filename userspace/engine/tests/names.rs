@@ -97,3 +97,35 @@ fn nobody_makes_us_ask_who_may_not_send_there() {
     assert_eq!(pair.pass(ALICE, &call()).to(ALICE).code(), 403);
     assert!(pair.engine.next_query().is_none());
 }
+
+#[test]
+fn the_next_address_is_tried_when_one_fails() {
+    for silent in [true, false] {
+        let mut pair = pair();
+        let _ = pair.pass(ALICE, &call());
+        let query = pair.engine.next_query().unwrap();
+        let servers = [server("192.0.2.8:5060", 0, 0), server("192.0.2.9:5070", 1, 1)];
+        pair.engine.resolved(pair.now, &found(&query, &servers));
+        let out = pair.pass(ALICE, &call());
+        let Out::Sent { remote, bytes, .. } = &out else { panic!("{out:?}") };
+        assert_eq!(remote.to_string(), "192.0.2.8:5060");
+        pair.drain();
+        if !silent {
+            let _ = pair.pass("192.0.2.8:5060", &Text::parse(bytes).response(503, "Down", "x"));
+        }
+        let until = pair.now.after(Duration::from_millis(if silent { 4100 } else { 1 }));
+        let mut sent = pair.drain();
+        while let Some(due) = pair.engine.timeout().filter(|due| *due <= until) {
+            pair.now = pair.now.max(due);
+            pair.engine.on_timeout(pair.now);
+            sent.extend(pair.drain());
+        }
+        let next = sent.iter().find_map(|out| match out {
+            Out::Sent { remote, bytes, .. } if remote.to_string() == "192.0.2.9:5070" => {
+                Some(Text::parse(bytes))
+            }
+            _ => None,
+        });
+        assert_eq!(next.expect("the second address").request_uri(), "sip:carol@Partner.Example.");
+    }
+}

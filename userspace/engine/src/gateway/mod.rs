@@ -11,7 +11,6 @@ mod health;
 mod probe;
 
 use core::net::{IpAddr, SocketAddr};
-use core::time::Duration;
 use std::sync::Arc;
 
 pub(crate) use group::check;
@@ -58,7 +57,6 @@ struct Group {
     first: usize,
     targets: Box<[Target]>,
     failover: Box<[u16]>,
-    timeout: Duration,
     trusted: bool,
 }
 
@@ -83,13 +81,8 @@ impl Gateways {
                     priority: target.priority,
                 })
                 .collect();
-            let group = Group {
-                first,
-                failover: gateway.failover.clone().into(),
-                timeout: gateway.timeout,
-                trusted: gateway.trusted,
-                targets,
-            };
+            let group =
+                Group { first, failover: gateway.failover.clone().into(), trusted: gateway.trusted, targets };
             first += group.targets.len();
             group
         });
@@ -123,19 +116,17 @@ impl Gateways {
                 best = Some((target.priority, draw, Choice { target: index, address: target.address }));
             }
         }
-        let (_, _, choice) = best?;
-        self.health.count(group.first + usize::from(choice.target), Count::Chosen);
-        Some(choice)
+        best.map(|(_, _, choice)| choice)
+    }
+
+    /// A request goes to this target.
+    pub(crate) fn chosen(&self, group: u16, target: u8) {
+        self.count(group, target, Count::Chosen);
     }
 
     /// Whether the next target is tried after this final response.
     pub(crate) fn fails_over(&self, group: u16, code: u16) -> bool {
         self.groups.get(usize::from(group)).is_some_and(|group| group.failover.contains(&code))
-    }
-
-    /// How long a target may send nothing at all.
-    pub(crate) fn timeout(&self, group: u16) -> Option<Duration> {
-        self.groups.get(usize::from(group)).map(|group| group.timeout)
     }
 
     /// A target gave a final response.
@@ -287,7 +278,7 @@ mod tests {
         gateways.answered(1, 0, 503);
         assert!(gateways.choose(1, 0, Tried::default()).is_none());
         let report = &gateways.health.reports()[1];
-        assert_eq!((report.answered, report.failed_over, report.chosen, report.up), (1, 1, 1, false));
+        assert_eq!((report.answered, report.failed_over, report.up), (1, 1, false));
     }
 
     #[test]

@@ -29,8 +29,6 @@ pub mod limit {
     pub const QUESTIONS: usize = 11;
     /// Names that are asked for at once. Each is a second or less for a name server that lives.
     pub const PENDING: usize = 256;
-    /// Requests that wait for names at once.
-    pub const WAITING: usize = 4096;
     /// How long an answer holds, at most: what a domain changes is seen within the hour.
     pub const LONGEST: Duration = Duration::from_secs(3600);
     /// How long it holds at least, so that a TTL of 0 does not ask for every message.
@@ -175,8 +173,8 @@ pub(crate) enum Lookup {
 #[derive(Clone, Copy)]
 enum State {
     Free,
-    /// First of those who wait.
-    Pending(Option<u32>),
+    /// It is being asked for.
+    Pending,
     Known {
         len: u8,
         servers: [Option<Server>; limit::SERVERS],
@@ -194,13 +192,6 @@ struct Entry {
     state: State,
 }
 
-/// Somebody who waits for a name.
-#[derive(Clone, Copy)]
-struct Waiter {
-    who: u64,
-    next: Option<u32>,
-}
-
 /// The names that one worker knows or asks for.
 pub(crate) struct Resolver {
     key: Key,
@@ -208,36 +199,24 @@ pub(crate) struct Resolver {
     /// Places of entries that are being asked for.
     pending: Vec<(u32, u32)>,
     queries: VecDeque<Query>,
-    waiters: Box<[Waiter]>,
-    /// First of the waiters that are free, and of those who need not wait any more.
-    free: Option<u32>,
-    woken: Option<u32>,
     last_id: u64,
 }
 
 impl Resolver {
     pub(crate) fn new(keys: &Keys) -> Self {
         let empty = Entry { name: 0, id: 0, until: Time::START, state: State::Free };
-        let chain = |n: usize| Waiter {
-            who: 0,
-            next: u32::try_from(n + 1).ok().filter(|n| (*n as usize) < limit::WAITING),
-        };
         Self {
             key: keys.name,
             sets: vec![[empty; WAYS]; SETS].into_boxed_slice(),
             pending: Vec::with_capacity(limit::PENDING),
             queries: VecDeque::with_capacity(limit::PENDING),
-            waiters: (0..limit::WAITING).map(chain).collect(),
-            free: Some(0),
-            woken: None,
             last_id: 0,
         }
     }
 
     /// Addresses for a name with the port and transport of its URI. `seed` decides among SRV records of one priority:
-    /// a hash of the Call-ID, so that a retransmission meets the same server (section 4.4). While the name is asked
-    /// for, `waiter` is remembered and given out by [`next_woken`](Self::next_woken) once there is an answer; it may
-    /// be given out without one too, when there is no room to remember it is not.
+    /// a hash of the Call-ID, so that a retransmission meets the same server (section 4.4). Nobody waits here: the
+    /// retransmission of a request finds what its original has asked for.
     pub(crate) fn lookup(
         &mut self,
         now: Time,
@@ -245,7 +224,6 @@ impl Resolver {
         name: &[u8],
         port: Option<u16>,
         udp: bool,
-        waiter: Option<u64>,
     ) -> Lookup {
         let name = name.strip_suffix(b".").unwrap_or(name);
         let hash = Prf::wide(&self.key)
@@ -257,25 +235,25 @@ impl Resolver {
         let place = self.sets[set].iter().position(|e| e.name == hash && !matches!(e.state, State::Free));
         if let Some(way) = place {
             let Some(entry) = self.sets[set].get(way).filter(|entry| entry.until > now) else {
-                return self.ask(now, (set, way), hash, (name, port, udp), waiter);
+                return self.ask(now, (set, way), hash, (name, port, udp));
             };
             return match entry.state {
                 State::Known { len, servers } => Lookup::Ready(order(&servers, len, seed)),
                 State::Nothing | State::Free => Lookup::Failed,
-                State::Pending(_) => self.wait((set, way), waiter),
+                State::Pending => Lookup::Waiting,
             };
         }
         // The place of whoever is the first to run out; never of a question that is under way.
         let victim = self.sets[set]
             .iter()
             .enumerate()
-            .filter(|(_, entry)| !matches!(entry.state, State::Pending(_)) || entry.until <= now)
+            .filter(|(_, entry)| !matches!(entry.state, State::Pending) || entry.until <= now)
             .min_by_key(
                 |(_, entry)| if matches!(entry.state, State::Free) { Time::START } else { entry.until },
             )
             .map(|(way, _)| way);
         match victim {
-            Some(way) => self.ask(now, (set, way), hash, (name, port, udp), waiter),
+            Some(way) => self.ask(now, (set, way), hash, (name, port, udp)),
             None => Lookup::Failed,
         }
     }
@@ -287,7 +265,6 @@ impl Resolver {
         (set, way): (usize, usize),
         hash: u128,
         (name, port, udp): (&[u8], Option<u16>, bool),
-        waiter: Option<u64>,
     ) -> Lookup {
         let Ok(text) = core::str::from_utf8(name) else { return Lookup::Failed };
         // A question that nobody answered in time makes room for this one.
@@ -297,28 +274,10 @@ impl Resolver {
         }
         self.last_id += 1;
         let Some(entry) = self.sets.get_mut(set).and_then(|s| s.get_mut(way)) else { return Lookup::Failed };
-        *entry = Entry {
-            name: hash,
-            id: self.last_id,
-            until: now.after(limit::PATIENCE),
-            state: State::Pending(None),
-        };
+        *entry =
+            Entry { name: hash, id: self.last_id, until: now.after(limit::PATIENCE), state: State::Pending };
         self.pending.push((set as u32, way as u32));
         self.queries.push_back(Query::new(self.last_id, text, port, udp));
-        self.wait((set, way), waiter)
-    }
-
-    fn wait(&mut self, (set, way): (usize, usize), waiter: Option<u64>) -> Lookup {
-        let Some(who) = waiter else { return Lookup::Waiting };
-        let Some(State::Pending(first)) =
-            self.sets.get_mut(set).and_then(|s| s.get_mut(way)).map(|e| &mut e.state)
-        else {
-            return Lookup::Failed;
-        };
-        let Some(place) = self.free else { return Lookup::Failed };
-        let Some(slot) = self.waiters.get_mut(place as usize) else { return Lookup::Failed };
-        self.free = slot.next;
-        *slot = Waiter { who, next: first.replace(place) };
         Lookup::Waiting
     }
 
@@ -348,35 +307,13 @@ impl Resolver {
         self.settle(at, state, now.after(holds.max(limit::SHORTEST)));
     }
 
-    /// Ends the question at this place of `pending`, and wakes who waits for it.
+    /// Ends the question at this place of `pending`.
     fn settle(&mut self, at: usize, state: State, until: Time) {
         let (set, way) = self.pending.swap_remove(at);
-        let Some(entry) = self.sets.get_mut(set as usize).and_then(|s| s.get_mut(way as usize)) else {
-            return;
-        };
-        let first = match entry.state {
-            State::Pending(first) => first,
-            _ => None,
-        };
-        entry.state = state;
-        entry.until = until;
-        let Some(first) = first else { return };
-        let mut last = first;
-        while let Some(next) = self.waiters.get(last as usize).and_then(|waiter| waiter.next) {
-            last = next;
+        if let Some(entry) = self.sets.get_mut(set as usize).and_then(|s| s.get_mut(way as usize)) {
+            entry.state = state;
+            entry.until = until;
         }
-        if let Some(slot) = self.waiters.get_mut(last as usize) {
-            slot.next = self.woken.replace(first);
-        }
-    }
-
-    /// The next one whose name has an answer, or will have none.
-    pub(crate) fn next_woken(&mut self) -> Option<u64> {
-        let place = self.woken?;
-        let slot = self.waiters.get_mut(place as usize)?;
-        self.woken = slot.next;
-        slot.next = self.free.replace(place);
-        Some(slot.who)
     }
 
     /// When the first question has waited long enough.

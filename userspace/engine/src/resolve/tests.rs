@@ -33,22 +33,18 @@ fn after(seconds: u64) -> Time {
 }
 
 #[test]
-fn one_question_for_a_name_and_everybody_who_waits_is_woken() {
+fn one_question_for_a_name() {
     let mut r = resolver();
-    for who in 1..=3 {
-        let name: &[u8] = if who == 2 { b"EXAMPLE.com." } else { b"example.com" };
-        assert_eq!(r.lookup(NOW, 0, name, None, false, Some(who)), Lookup::Waiting);
+    for name in [&b"example.com"[..], b"EXAMPLE.com.", b"example.com"] {
+        assert_eq!(r.lookup(NOW, 0, name, None, false), Lookup::Waiting);
     }
     let query = r.next_query().unwrap();
     assert_eq!((query.name(), query.port(), query.names_udp()), ("example.com", None, false));
-    assert_eq!((r.next_query(), r.next_woken()), (None, None));
-    r.resolved(after(1), &found(query.id(), &[server(1, 0, 0, 0)], 60));
-    let mut woken: Vec<_> = std::iter::from_fn(|| r.next_woken()).collect();
-    woken.sort_unstable();
-    assert_eq!(woken, [1, 2, 3]);
-    assert_eq!(addresses(r.lookup(after(60), 0, b"example.com", None, false, Some(4))), [1]);
     assert_eq!(r.next_query(), None);
-    assert_eq!(r.lookup(after(62), 0, b"example.com", None, false, Some(5)), Lookup::Waiting, "it ran out");
+    r.resolved(after(1), &found(query.id(), &[server(1, 0, 0, 0)], 60));
+    assert_eq!(addresses(r.lookup(after(60), 0, b"example.com", None, false)), [1]);
+    assert_eq!(r.next_query(), None);
+    assert_eq!(r.lookup(after(62), 0, b"example.com", None, false), Lookup::Waiting, "it ran out");
     assert!(r.next_query().is_some_and(|again| again.id() != query.id()));
 }
 
@@ -56,7 +52,7 @@ fn one_question_for_a_name_and_everybody_who_waits_is_woken() {
 fn port_and_transport_make_another_question() {
     let mut r = resolver();
     for (port, udp) in [(None, false), (None, true), (Some(5060), false), (Some(5061), false)] {
-        assert_eq!(r.lookup(NOW, 0, b"example.com", port, udp, None), Lookup::Waiting);
+        assert_eq!(r.lookup(NOW, 0, b"example.com", port, udp), Lookup::Waiting);
         let query = r.next_query().unwrap();
         assert_eq!((query.port(), query.names_udp()), (port, udp));
     }
@@ -66,13 +62,12 @@ fn port_and_transport_make_another_question() {
 fn bad_news_are_kept_for_a_while() {
     let mut r = resolver();
     let mut ask = |at: Time, name: &[u8], answer: Answer| {
-        assert_eq!(r.lookup(at, 0, name, None, false, Some(1)), Lookup::Waiting);
+        assert_eq!(r.lookup(at, 0, name, None, false), Lookup::Waiting);
         let id = r.next_query().unwrap().id();
         r.resolved(at, &Resolution { id, answer });
-        assert_eq!(r.next_woken(), Some(1));
         // How long it is not asked again.
         let asked = |r: &mut Resolver, s| {
-            r.lookup(at.after(Duration::from_secs(s)), 0, name, None, false, None) == Lookup::Waiting
+            r.lookup(at.after(Duration::from_secs(s)), 0, name, None, false) == Lookup::Waiting
         };
         let again = (0..10_000).find(|s| asked(&mut r, *s));
         assert!(again.is_none() || r.next_query().is_some());
@@ -90,22 +85,17 @@ fn bad_news_are_kept_for_a_while() {
 fn an_answer_that_does_not_come_is_a_failure() {
     let mut r = resolver();
     assert_eq!(r.timeout(), None);
-    assert_eq!(r.lookup(NOW, 0, b"example.com", None, false, Some(9)), Lookup::Waiting);
+    assert_eq!(r.lookup(NOW, 0, b"example.com", None, false), Lookup::Waiting);
     let id = r.next_query().unwrap().id();
     assert_eq!(r.timeout(), Some(after(16)));
     r.on_timeout(after(15));
-    assert_eq!(r.next_woken(), None);
     r.on_timeout(after(16));
-    assert_eq!((r.next_woken(), r.timeout()), (Some(9), None));
-    assert_eq!(r.lookup(after(17), 0, b"example.com", None, false, None), Lookup::Failed);
+    assert_eq!(r.timeout(), None);
+    assert_eq!(r.lookup(after(17), 0, b"example.com", None, false), Lookup::Failed);
     r.resolved(after(18), &found(id, &[server(1, 0, 0, 0)], 60));
-    assert_eq!(
-        r.lookup(after(18), 0, b"example.com", None, false, None),
-        Lookup::Failed,
-        "too late to count"
-    );
+    assert_eq!(r.lookup(after(18), 0, b"example.com", None, false), Lookup::Failed, "too late to count");
     r.resolved(after(18), &found(4711, &[server(1, 0, 0, 0)], 60));
-    assert_eq!(r.lookup(after(22), 0, b"example.com", None, false, None), Lookup::Waiting, "asked again");
+    assert_eq!(r.lookup(after(22), 0, b"example.com", None, false), Lookup::Waiting, "asked again");
 }
 
 #[test]
@@ -114,22 +104,18 @@ fn everything_is_bounded_and_nothing_is_lost() {
     let name = |n: usize| format!("h{n}.example").into_bytes();
     let mut waiting = 0;
     for n in 0..100_000 {
-        if r.lookup(NOW, 0, &name(n), None, false, Some(n as u64)) == Lookup::Waiting {
+        if r.lookup(NOW, 0, &name(n), None, false) == Lookup::Waiting {
             waiting += 1;
         }
     }
     assert!(waiting <= limit::PENDING && waiting > limit::PENDING / 2, "{waiting}");
-    for n in 0..100_000 {
-        r.lookup(NOW, 0, &name(0), None, false, Some(n));
-    }
-    assert_eq!(r.lookup(NOW, 0, &name(0), None, false, Some(1)), Lookup::Failed, "nobody else can wait");
     assert_eq!(std::iter::from_fn(|| r.next_query()).count(), waiting);
     r.on_timeout(after(100));
-    assert_eq!(std::iter::from_fn(|| r.next_woken()).count(), limit::WAITING);
     // All places are free again.
-    for n in 0..limit::WAITING as u64 {
-        assert_eq!(r.lookup(after(200), 0, b"other.example", None, false, Some(n)), Lookup::Waiting);
-    }
+    let again = (0..limit::PENDING)
+        .filter(|n| r.lookup(after(200), 0, &name(*n), None, false) == Lookup::Waiting)
+        .count();
+    assert!(again > limit::PENDING / 2, "{again}");
 }
 
 #[test]
@@ -140,11 +126,10 @@ fn asking_and_answering_allocates_nothing() {
     let counted = allocation_counter::measure(|| {
         for n in 0..1000u64 {
             let now = after(n * 10);
-            assert_eq!(r.lookup(now, n, b"example.com", None, false, Some(n)), Lookup::Waiting);
+            assert_eq!(r.lookup(now, n, b"example.com", None, false), Lookup::Waiting);
             answers[n as usize].id = r.next_query().unwrap().id();
             r.resolved(now, &answers[n as usize]);
-            assert_eq!(r.next_woken(), Some(n));
-            assert!(matches!(r.lookup(now, n, b"example.com", None, false, Some(n)), Lookup::Ready(_)));
+            assert!(matches!(r.lookup(now, n, b"example.com", None, false), Lookup::Ready(_)));
         }
     });
     assert_eq!(counted.count_total, 0);

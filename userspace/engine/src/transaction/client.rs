@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use strowger_sip::{Message, Method};
 
+use super::failover::{Failover, Fate, prolonged};
 use super::{Core, Keep, NEVER, Outcome};
 use crate::arena::Kept;
 use crate::branch::Slot;
@@ -72,6 +73,10 @@ pub(crate) struct Branch {
     cancel: Cancel,
     /// Preference of its target, in thousandths.
     pub(super) q: u16,
+    /// Index of its target in the gateway group.
+    pub(super) address: u8,
+    /// It is given up so early because there is another address for its target.
+    hurried: Option<Duration>,
     /// Timer A or E has fired.
     repeated: bool,
     /// Its part of Max-Breadth.
@@ -85,7 +90,7 @@ impl Branch {
     pub(super) fn new(
         transaction: u32,
         (local, remote): (u8, SocketAddr),
-        q: u16,
+        (q, address): (u16, u8),
         target: Option<Kept>,
     ) -> Self {
         Self {
@@ -105,6 +110,8 @@ impl Branch {
             state: State::Waiting,
             cancel: Cancel::No,
             q,
+            address,
+            hurried: None,
             repeated: false,
             breadth: 0,
         }
@@ -117,6 +124,14 @@ impl Branch {
         self.repeat_at = now.after(timers.t1);
         self.end_at = now.after(timers.give_up());
         self.breadth = breadth;
+    }
+
+    /// It has only so long to say anything.
+    pub(super) fn hurry(&mut self, now: Time, patience: Option<Duration>) {
+        self.hurried = patience;
+        if let Some(patience) = patience {
+            self.end_at = now.after(patience);
+        }
     }
 
     /// Whether its request was sent before: the first branch's in the frame it came in, another's when it began.
@@ -188,6 +203,9 @@ impl Core {
                 if branch.is_pending() {
                     branch.state = State::Proceeding;
                     branch.repeat = self.timers.t2;
+                    if let Some(patience) = branch.hurried.take() {
+                        branch.end_at = prolonged(branch.end_at, patience, &self.timers);
+                    }
                 }
                 Outcome::Absorbed
             }
@@ -332,10 +350,18 @@ impl Core {
     /// Timer B or F, or 64 * T1 after a CANCEL that nothing came of (section 9.1).
     fn branch_timeout(&mut self, now: Time, slot: u32, counters: &mut Counters) {
         counters.count(Event::BranchTimeout);
+        self.report(slot, Fate::TimedOut);
+        let Some(context) = self.branches.get(slot).map(|branch| branch.transaction) else { return };
+        let fails_over = self.transactions.get(context).is_some_and(|t| t.failover != Failover::None)
+            && self.has_waiting(context);
         let Some(branch) = self.branches.get_mut(slot) else { return };
-        let code = if branch.cancel == Cancel::No { 408 } else { 487 };
+        let code = match branch.cancel {
+            // While others are left, what is known of this address is that it does not serve (section 16.9).
+            Cancel::No if fails_over => 503,
+            Cancel::No => 408,
+            _ => 487,
+        };
         (branch.state, branch.end_at, branch.code, branch.cancel_at) = (State::Ended, NEVER, code, NEVER);
-        let context = branch.transaction;
         let Some(transaction) = self.transactions.get_mut(context) else { return };
         transaction.live -= 1;
         if transaction.is_undecided() {

@@ -8,6 +8,7 @@
 //! Every other message is made from these when there is a frame for it.
 
 mod client;
+mod failover;
 mod server;
 mod slab;
 mod write;
@@ -17,6 +18,8 @@ use core::net::SocketAddr;
 use strowger_sip::{EditPlan, Index, Message};
 
 pub(crate) use client::Branch;
+use failover::Policies;
+pub(crate) use failover::{Failover, Fate, Report};
 pub(crate) use server::{Known, Transaction};
 use slab::Slab;
 
@@ -83,6 +86,10 @@ pub(crate) struct First {
     pub(crate) q: u16,
     /// It has a Route line of its own.
     pub(crate) path: bool,
+    /// What the targets are to each other.
+    pub(crate) failover: Failover,
+    /// Its index in the gateway group.
+    pub(crate) address: u8,
 }
 
 /// One more target of a request whose transaction is about to begin.
@@ -90,6 +97,7 @@ struct Staged {
     local: u8,
     remote: SocketAddr,
     q: u16,
+    address: u8,
     target: Kept,
 }
 
@@ -109,6 +117,7 @@ pub(crate) struct Core {
     undecided: usize,
     /// Targets beside the first, of the request that is being decided on.
     staged: Vec<Staged>,
+    policies: Policies,
     plan: Box<EditPlan>,
     index: Box<Index>,
     other_index: Box<Index>,
@@ -131,6 +140,7 @@ impl Core {
             outbox: Outbox::new(limit::OUTBOX),
             undecided: 0,
             staged: Vec::with_capacity(limit::CONTACTS),
+            policies: Policies::new(config),
             plan: Box::new(EditPlan::new()),
             index: Box::new(Index::new()),
             other_index: Box::new(Index::new()),
@@ -227,15 +237,16 @@ impl Core {
         if !begin.invite {
             self.wheel.arm(slot, trying);
         }
-        self.add_branch(slot, (begin.local, begin.remote), begin.first.q, None)?;
+        let First { q, address, .. } = begin.first;
+        self.add_branch(slot, (begin.local, begin.remote), (q, address), None)?;
         counters.count(Event::TransactionBegun);
-        while let Some(Staged { local, remote, q, target }) = self.staged.pop() {
+        while let Some(Staged { local, remote, q, address, target }) = self.staged.pop() {
             if self.branches.vacant().is_none() {
                 self.arena.release(target);
                 counters.count(Event::TargetLimit);
                 continue;
             }
-            self.add_branch(slot, (local, remote), q, Some(target));
+            self.add_branch(slot, (local, remote), (q, address), Some(target));
         }
         self.start_branches(now, slot, counters);
         Some(slot)
@@ -245,14 +256,14 @@ impl Core {
     pub(crate) fn stage(
         &mut self,
         (local, remote): (u8, SocketAddr),
-        q: u16,
+        (q, address): (u16, u8),
         (uri, path): (&[u8], &[u8]),
         counters: &mut Counters,
     ) {
         let room = self.staged.len() < limit::CONTACTS;
         let text = targets::write(uri, path, &mut self.scratch).filter(|_| room);
         match text.and_then(|text| self.arena.keep(text)) {
-            Some(target) => self.staged.push(Staged { local, remote, q, target }),
+            Some(target) => self.staged.push(Staged { local, remote, q, address, target }),
             None => counters.count(Event::TargetLimit),
         }
     }
@@ -269,11 +280,11 @@ impl Core {
         &mut self,
         transaction: u32,
         to: (u8, SocketAddr),
-        q: u16,
+        (q, address): (u16, u8),
         target: Option<Kept>,
     ) -> Option<u32> {
         let context = self.transactions.get_mut(transaction)?;
-        let slot = self.branches.insert(Branch::new(transaction, to, q, target))?;
+        let slot = self.branches.insert(Branch::new(transaction, to, (q, address), target))?;
         // The first branch stays at the front, and its targets' order is that of the list.
         match context.first.checked_sub(1).and_then(|first| self.branches.get_mut(first)) {
             None => context.first = slot + 1,
@@ -292,14 +303,16 @@ impl Core {
     fn start_branches(&mut self, now: Time, slot: u32, counters: &mut Counters) -> usize {
         let Some(transaction) = self.transactions.get(slot) else { return 0 };
         let (first, breadth, invite) = (transaction.first, transaction.breadth, transaction.invite);
+        let patience = self.patience(transaction.failover);
         let mut best = None;
-        let mut waiting = 0;
+        let (mut waiting, mut all) = (0, 0);
         let mut at = first;
         while let Some(branch) = at.checked_sub(1).and_then(|slot| self.branches.get(slot)) {
             at = branch.next;
             if branch.state != client::State::Waiting {
                 continue;
             }
+            all += 1;
             waiting = if best == Some(branch.q) { waiting + 1 } else { waiting };
             if best.is_none_or(|best| branch.q > best) {
                 (best, waiting) = (Some(branch.q), 1);
@@ -318,12 +331,14 @@ impl Core {
                 continue;
             }
             branch.start(now, targets::share(breadth, active, started), &self.timers);
+            branch.hurry(now, patience.filter(|_| all > active));
             let (due, besides) = (branch.deadline(invite), branch.target.is_some());
             started += 1;
             self.wheel.arm(timer, due);
             if let Some(transaction) = self.transactions.get_mut(slot) {
                 transaction.live += 1;
             }
+            self.report(this, Fate::Chosen);
             if besides {
                 counters.count(Event::BranchBegun);
                 self.push(Kind::Request, this, counters);

@@ -7,6 +7,7 @@ use core::time::Duration;
 use strowger_sip::{HeaderName, Message, Method};
 
 use super::client;
+use super::failover::{Failover, Fate};
 use super::{Begin, Core, Keep, NEVER, Outcome};
 use crate::arena::Kept;
 use crate::counters::{Counters, Event};
@@ -60,6 +61,8 @@ pub(crate) struct Transaction {
     pub(super) invite: bool,
     /// Responses are made from the request: nothing that a branch received can be sent.
     pub(super) local: bool,
+    /// What its branches are to each other.
+    pub(super) failover: Failover,
     /// No more branches are begun: a CANCEL came, or a 6xx.
     closed: bool,
     /// Max-Breadth (RFC 5393 section 5.3.3).
@@ -93,6 +96,7 @@ impl Transaction {
             state: if begin.invite { State::Proceeding } else { State::Trying },
             invite: begin.invite,
             local: false,
+            failover: begin.first.failover,
             closed: false,
             breadth: begin.breadth,
             first_local: begin.local,
@@ -237,6 +241,9 @@ impl Core {
         };
         let Some(transaction) = self.transactions.get_mut(slot) else { return Outcome::Absorbed };
         let (listen, reply_to, invite) = (transaction.listen, transaction.reply_to, transaction.invite);
+        let failover = transaction.failover;
+        self.report(branch, Fate::Answered(code));
+        let Some(transaction) = self.transactions.get_mut(slot) else { return Outcome::Absorbed };
         if code < 300 {
             // Item 5: at once, and also when a final response was sent already, for an INVITE.
             if transaction.is_undecided() {
@@ -256,7 +263,14 @@ impl Core {
         if !transaction.is_undecided() {
             return Outcome::Absorbed;
         }
-        if code >= 600 {
+        if !self.fails_over(failover, code)
+            && let Some(transaction) = self.transactions.get_mut(slot)
+        {
+            transaction.closed = true;
+        }
+        if code >= 600
+            && let Some(transaction) = self.transactions.get_mut(slot)
+        {
             // Item 5: no other branch is of any use.
             transaction.closed = true;
             self.cancel_branches(now, slot, counters);
