@@ -234,7 +234,8 @@ pub struct Calls {
     /// Seconds a call may last before its record is closed, 1 to [`limit::CALL_SECONDS`]: what ends calls whose BYE
     /// never comes.
     pub max_seconds: u32,
-    /// Events that wait for [`Engine::next_event`](crate::Engine::next_event); above it they are lost and counted.
+    /// Events that wait for [`Engine::next_event`](crate::Engine::next_event); above it they are lost and counted. 0:
+    /// nobody asks for them, and none are made.
     pub max_events: usize,
 }
 

@@ -480,6 +480,16 @@ fn events_that_nobody_takes_are_counted() {
 }
 
 #[test]
+fn where_nobody_asks_for_events_none_are_made() {
+    let calls = Calls { max_events: 0, ..Calls::default() };
+    let mut pair = Pair::new(Config { calls, ..config() });
+    pair.register("bob", &format!("<sip:bob@{BOB}>"));
+    Call::up(&mut pair, &[]);
+    assert_eq!((events(&mut pair).len(), pair.count(Event::CallEventLost)), (0, 0));
+    assert_eq!(dialogs(&pair).len(), 1, "watched all the same");
+}
+
+#[test]
 fn nobody_watches_with_a_table_of_no_size() {
     let calls = Calls { max_dialogs: 0, ..Calls::default() };
     let mut pair = Pair::new(Config { calls, ..config() });

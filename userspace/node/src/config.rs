@@ -556,7 +556,12 @@ impl Config {
             per_source_pps: self.limits.per_source_pps,
             max_bindings: self.limits.bindings,
             transactions: strowger_engine::Transactions::sized(self.limits.transactions),
-            calls: strowger_engine::Calls { max_dialogs: self.limits.dialogs, ..Default::default() },
+            // Nobody writes call records yet.
+            calls: strowger_engine::Calls {
+                max_dialogs: self.limits.dialogs,
+                max_events: 0,
+                ..Default::default()
+            },
             secret,
             server: format!("strowger/{}", env!("CARGO_PKG_VERSION")),
             ..strowger_engine::Config::default()

@@ -338,6 +338,10 @@ impl Queue {
         Self { events: Vec::with_capacity(limit), limit, first: 0, count: 0, lost: 0 }
     }
 
+    pub(super) const fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// The place of one more event, to be filled in; `None` when the queue is full and the event is lost.
     pub(super) fn place(
         &mut self,

@@ -633,7 +633,7 @@ impl Dialogs {
         at: Time,
         answer: Option<&Message<'_>>,
     ) {
-        let Some(dialog) = self.table.get(id) else { return };
+        let Some(dialog) = self.table.get(id).filter(|_| self.events.limit() > 0) else { return };
         let Some(event) = self.events.place(id, dialog.first, step, at, dialog.begun) else {
             scene.counters.count(Event::CallEventLost);
             return;
