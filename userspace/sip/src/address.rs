@@ -262,7 +262,8 @@ pub enum Contact<'a> {
     Address(ContactAddress<'a>),
 }
 
-/// An address in a Contact.
+/// `contact-param` with an address, and what its parameters say (RFC 3261 sections 20.10 and 25.1). Errors and what is not
+/// checked: see [`Contact`].
 #[derive(Clone, Copy, Debug)]
 pub struct ContactAddress<'a> {
     /// The address and all parameters.

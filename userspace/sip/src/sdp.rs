@@ -41,7 +41,7 @@ pub struct Media<'a> {
     count: usize,
 }
 
-/// One format of an `m=` line, with its name from `a=rtpmap`.
+/// One format (`fmt`, RFC 8866 section 9) of an `m=` line, with its name from `a=rtpmap`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Format<'a> {
     /// The payload type, or whatever the protocol has for a format.
