@@ -255,7 +255,7 @@
 //!
 //! # Tests and fuzzing
 //!
-//! - `tests/threats.rs` has a test for each way in which parsing and editing have broken SIP servers.
+//! - `tests/threats.rs` and `tests/threats` have a test for each way in which parsing and editing have broken SIP servers.
 //! - `tests/verdicts.rs` holds an example of its own against each row of [`verdict::TABLE`]; `tests/corpus.rs` holds every
 //!   message of RFC 4475 and RFC 5118 against the verdict of its section, where the two collections are at hand.
 //! - `tests/differential.rs` compares the crate's reading with that of a second parser, `tests/naive`, over messages and
