@@ -678,3 +678,39 @@ fn what_cannot_be_ended_says_why() {
     pair.sleep(40);
     assert_eq!(dialogs(&pair).len(), 1);
 }
+
+/// A fork of our own (RFC 3261 section 16.6): one call, a dialog for each phone that rings, one of them answered.
+#[test]
+fn phones_that_ring_together_are_one_call() {
+    let mut pair = called();
+    let bobs_other = "10.77.0.14:5060";
+    let second = pair::register("bob", &format!("<sip:bob@{bobs_other}>")).set("Call-ID", "second");
+    let second = second.set("Via", &format!("SIP/2.0/UDP {ALICE};branch=z9hG4bK-second"));
+    assert_eq!(pair.pass(ALICE, &second).to(ALICE).code(), 200);
+    let first = pair.pass(ALICE, &invite());
+    let mut at_phones: Vec<(String, Text)> = transmitted(&mut pair);
+    let Out::Sent { remote, .. } = &first else { panic!("{first:?}") };
+    at_phones.push((remote.to_string(), first.text()));
+    at_phones.retain(|(_, text)| text.start.starts_with("INVITE"));
+    at_phones.sort_by(|a, b| a.0.cmp(&b.0));
+    let [(one, at_one), (two, at_two)] = &at_phones[..] else { panic!("{at_phones:?}") };
+    pair.pass(one, &at_one.response(180, "Ringing", "one")).to(ALICE);
+    pair.pass(two, &at_two.response(180, "Ringing", "two")).to(ALICE);
+    let ok = at_two.response(200, "OK", "two").add("Contact", &format!("<sip:bob@{two}>"));
+    pair.pass(two, &ok).to(ALICE);
+    let _ = pair.pass(one, &at_one.response(487, "Request Terminated", "one"));
+    pair.sleep(40);
+    let told = events(&mut pair);
+    let steps: Vec<_> = told.iter().map(|e| (e.step, e.callee_tag().to_vec())).collect();
+    let expected = [
+        (CallStep::Begun, &b""[..]),
+        (CallStep::Ringing(180), b"one"),
+        (CallStep::Ringing(180), b"two"),
+        (CallStep::Answered(200), b"two"),
+        (ended(EndReason::Forked, 0), b"one"),
+    ];
+    assert_eq!(steps, expected.map(|(step, tag)| (step, tag.to_vec())));
+    assert!(told.iter().all(|e| e.call == told[0].id));
+    let [up] = &dialogs(&pair)[..] else { panic!("{:?}", dialogs(&pair)) };
+    assert_eq!(up.callee.remote.map(|a| a.to_string()).as_ref(), Some(two));
+}
