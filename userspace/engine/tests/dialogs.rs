@@ -56,11 +56,11 @@ impl Call {
         let ok = pair.pass(BOB, &ok).to(ALICE);
         assert_eq!(ok.code(), 200);
         let call = Self { at_bob, ok };
-        pair.pass(ALICE, &call.from_alice("ACK", 1)).to(BOB);
+        pair.pass(ALICE, &call.alices("ACK", 1)).to(BOB);
         call
     }
 
-    fn from_alice(&self, method: &str, cseq: u32) -> Text {
+    fn alices(&self, method: &str, cseq: u32) -> Text {
         request(method, &format!("sip:bob@{BOB}"))
             .set("Via", &format!("SIP/2.0/UDP {ALICE};branch=z9hG4bK-a-{method}-{cseq}"))
             .set("To", self.ok.get("To"))
@@ -68,7 +68,7 @@ impl Call {
             .add("Route", self.ok.get("Record-Route"))
     }
 
-    fn from_bob(&self, method: &str, cseq: u32) -> Text {
+    fn bobs(&self, method: &str, cseq: u32) -> Text {
         request(method, &format!("sip:alice@{ALICE}"))
             .set("Via", &format!("SIP/2.0/UDP {BOB};branch=z9hG4bK-b-{method}-{cseq}"))
             .set("From", self.ok.get("To"))
@@ -109,7 +109,7 @@ fn a_call_tells_its_story() {
     // The 200 is sent again until the ACK is there.
     pair.pass(BOB, &ok).to(ALICE);
     let call = Call { at_bob, ok: at_alice };
-    pair.pass(ALICE, &call.from_alice("ACK", 1)).to(BOB);
+    pair.pass(ALICE, &call.alices("ACK", 1)).to(BOB);
     pair.sleep(60);
     let [view] = &dialogs(&pair)[..] else { panic!("{:?}", dialogs(&pair)) };
     assert_eq!((view.state, view.begun, view.answered), (DialogState::Confirmed, begun, Some(answered)));
@@ -118,7 +118,7 @@ fn a_call_tells_its_story() {
     assert_eq!(view.caller.remote.map(|a| a.to_string()).as_deref(), Some(ALICE));
     let id = view.id;
     let hung_up = pair.now;
-    let bye = pair.pass(BOB, &call.from_bob("BYE", 7)).to(ALICE);
+    let bye = pair.pass(BOB, &call.bobs("BYE", 7)).to(ALICE);
     pair.sleep(1);
     pair.pass(ALICE, &bye.response(200, "OK", "")).to(BOB);
 
@@ -201,11 +201,8 @@ fn what_ends_a_call_that_is_up() {
     ] {
         let mut pair = called();
         let call = Call::up(&mut pair, &[]);
-        let (text, from, to) = if from_alice {
-            (call.from_alice("BYE", 2), ALICE, BOB)
-        } else {
-            (call.from_bob("BYE", 2), BOB, ALICE)
-        };
+        let (text, from, to) =
+            if from_alice { (call.alices("BYE", 2), ALICE, BOB) } else { (call.bobs("BYE", 2), BOB, ALICE) };
         exchange(&mut pair, &text, from, to, code, "");
         let by = if from_alice { Party::Caller } else { Party::Callee };
         let last = steps(&mut pair).pop().unwrap();
@@ -216,13 +213,13 @@ fn what_ends_a_call_that_is_up() {
         assert_eq!(last, CallStep::Answered(200), "{code}");
         assert_eq!(dialogs(&pair)[0].state, DialogState::Confirmed);
         // With credentials now.
-        exchange(&mut pair, &call.from_alice("BYE", 3), ALICE, BOB, 200, "");
+        exchange(&mut pair, &call.alices("BYE", 3), ALICE, BOB, 200, "");
         assert_eq!(steps(&mut pair), [ended(EndReason::Bye(Party::Caller), 200)]);
     }
     let mut pair = called();
     let call = Call::up(&mut pair, &[]);
     let hung_up = pair.now;
-    let _ = pair.pass(ALICE, &call.from_alice("BYE", 2));
+    let _ = pair.pass(ALICE, &call.alices("BYE", 2));
     assert_eq!(dialogs(&pair)[0].state, DialogState::Ending);
     pair.sleep(40);
     let last = events(&mut pair).pop().unwrap();
@@ -238,7 +235,7 @@ fn a_session_timer_is_watched() {
     assert_eq!(view.session, Some((1800, Party::Caller)));
     // RFC 4028 section 8.2: every refresh sets it anew. Bob's UPDATE, which Alice is to repeat.
     pair.sleep(1700);
-    let update = call.from_bob("UPDATE", 1);
+    let update = call.bobs("UPDATE", 1);
     let there = pair.pass(BOB, &update).to(ALICE);
     let done = there.response(200, "OK", "").add("Session-Expires", "600;refresher=uas");
     pair.pass(ALICE, &done).to(BOB);
@@ -252,7 +249,7 @@ fn a_session_timer_is_watched() {
     // A refresh whose 2xx has no Session-Expires ends the timer.
     let mut pair = called();
     let call = Call::up(&mut pair, &[("Session-Expires", "90;refresher=uas")]);
-    exchange(&mut pair, &call.from_alice("UPDATE", 2), ALICE, BOB, 200, "");
+    exchange(&mut pair, &call.alices("UPDATE", 2), ALICE, BOB, 200, "");
     assert_eq!(dialogs(&pair)[0].session, None);
     pair.sleep(10_000);
     assert_eq!(dialogs(&pair).len(), 1);
@@ -346,9 +343,9 @@ fn an_end_that_moves_is_reached_where_it_is() {
     let moved = "10.77.0.99:5066";
     let mut pair = called();
     let call = Call::up(&mut pair, &[]);
-    let to_moved = |cseq| call.from_alice("INFO", cseq).uri(&format!("sip:bob@{moved}"));
+    let to_moved = |cseq| call.alices("INFO", cseq).uri(&format!("sip:bob@{moved}"));
     assert_eq!(pair.pass(ALICE, &to_moved(2)).to(ALICE).code(), 403, "not there yet");
-    let re_invite = |cseq| call.from_bob("INVITE", cseq).set("Contact", &format!("<sip:bob@{moved}>"));
+    let re_invite = |cseq| call.bobs("INVITE", cseq).set("Contact", &format!("<sip:bob@{moved}>"));
 
     // Refused (glare, for one): it stays as it was.
     let there = pair.pass(BOB, &re_invite(1)).to(ALICE);
@@ -377,10 +374,10 @@ fn an_end_that_moves_is_reached_where_it_is() {
         assert_eq!(pair.pass(ALICE, &text).to(ALICE).code(), 403, "{what}");
     }
     // Alice moves by an UPDATE of hers, and Bob, who still has his first token, finds her; and he moves back in the 200.
-    let update = call.from_alice("UPDATE", 7).uri(&format!("sip:bob@{moved}"));
+    let update = call.alices("UPDATE", 7).uri(&format!("sip:bob@{moved}"));
     let update = update.set("Contact", "<sip:alice@10.77.0.98>");
     exchange(&mut pair, &update, ALICE, moved, 200, &format!("<sip:bob@{BOB}>"));
-    let bye = call.from_bob("BYE", 3).uri("sip:alice@10.77.0.98");
+    let bye = call.bobs("BYE", 3).uri("sip:alice@10.77.0.98");
     pair.pass(BOB, &bye).to("10.77.0.98:5060");
     assert_eq!(dialogs(&pair)[0].callee.target, format!("sip:bob@{BOB}").into_bytes());
 }
@@ -389,8 +386,8 @@ fn an_end_that_moves_is_reached_where_it_is() {
 fn glare_leaves_both_ends_where_they_are() {
     let mut pair = called();
     let call = Call::up(&mut pair, &[]);
-    let from_alice = call.from_alice("INVITE", 2).set("Contact", "<sip:alice@10.77.0.98>");
-    let from_bob = call.from_bob("INVITE", 1).set("Contact", "<sip:bob@10.77.0.99>");
+    let from_alice = call.alices("INVITE", 2).set("Contact", "<sip:alice@10.77.0.98>");
+    let from_bob = call.bobs("INVITE", 1).set("Contact", "<sip:bob@10.77.0.99>");
     let at_bob = pair.pass(ALICE, &from_alice).to(BOB);
     let at_alice = pair.pass(BOB, &from_bob).to(ALICE);
     let _ = pair.pass(BOB, &at_bob.response(491, "Request Pending", ""));
@@ -423,8 +420,8 @@ fn a_full_table_refuses_new_calls_and_nothing_else() {
     // What is there goes on; what is no call, too.
     pair.pass(BOB, &second.response(200, "OK", "b").add("Contact", &format!("<sip:bob@{BOB}>"))).to(ALICE);
     pair.pass(ALICE, &request("MESSAGE", "sip:bob@example.net")).to(BOB);
-    exchange(&mut pair, &call.from_alice("INVITE", 2), ALICE, BOB, 200, "");
-    exchange(&mut pair, &call.from_bob("BYE", 1), BOB, ALICE, 200, "");
+    exchange(&mut pair, &call.alices("INVITE", 2), ALICE, BOB, 200, "");
+    exchange(&mut pair, &call.bobs("BYE", 1), BOB, ALICE, 200, "");
     assert_eq!(dialogs(&pair).len(), 1);
     pair.pass(ALICE, &nth(4)).to(BOB);
 }
@@ -458,7 +455,7 @@ fn events_that_nobody_takes_are_counted() {
     let mut pair = Pair::new(Config { calls, ..config() });
     pair.register("bob", &format!("<sip:bob@{BOB}>"));
     let call = Call::up(&mut pair, &[]);
-    exchange(&mut pair, &call.from_alice("BYE", 2), ALICE, BOB, 200, "");
+    exchange(&mut pair, &call.alices("BYE", 2), ALICE, BOB, 200, "");
     for n in 0..4 {
         pair.pass(
             ALICE,
@@ -495,7 +492,7 @@ fn nobody_watches_with_a_table_of_no_size() {
     let mut pair = Pair::new(Config { calls, ..config() });
     pair.register("bob", &format!("<sip:bob@{BOB}>"));
     let call = Call::up(&mut pair, &[]);
-    exchange(&mut pair, &call.from_alice("BYE", 2), ALICE, BOB, 200, "");
+    exchange(&mut pair, &call.alices("BYE", 2), ALICE, BOB, 200, "");
     assert_eq!((events(&mut pair).len(), pair.count(Event::DialogLimit)), (0, 0));
 }
 
@@ -542,7 +539,7 @@ fn an_operator_finds_dialogs() {
     let up = DialogFilter { state: Some(DialogState::Confirmed), ..DialogFilter::default() };
     assert!(find(up, 100).0.is_empty());
     assert_eq!(found[0].id.to_string().parse(), Ok(found[0].id));
-    assert_eq!(pair.engine.timeout().is_some_and(|at| at > Time::START), true);
+    assert!(pair.engine.timeout().is_some_and(|at| at > Time::START));
 }
 
 /// Everything the engine has to send besides.
@@ -598,7 +595,7 @@ fn an_operator_ends_a_call_at_both_ends() {
     let _ = pair.pass("10.77.0.31:5060", &bye_alice.response(200, "OK", ""));
     assert_eq!(dialogs(&pair)[0].state, DialogState::Ending);
     let again: Vec<Text> = pair.pause(1000).iter().map(|(_, out)| out.to(&to_bob)).collect();
-    assert_eq!(again, [bye_bob.clone()]);
+    assert_eq!(again, std::slice::from_ref(&bye_bob));
     // Nobody but who has seen the BYE can answer it, and for his end alone.
     let branch = bye_bob.param("Via", "branch").unwrap().to_owned();
     let mut other = branch.clone();
