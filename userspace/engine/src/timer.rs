@@ -52,6 +52,10 @@ pub(crate) struct Wheel {
 }
 
 impl Wheel {
+    /// Octets of one timer.
+    #[cfg(test)]
+    pub(crate) const LINK: usize = size_of::<Link>();
+
     /// A wheel for the timers `0..capacity`, less than 2^32 - 1 of them.
     pub(crate) fn new(capacity: usize) -> Self {
         Self {

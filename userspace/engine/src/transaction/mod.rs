@@ -493,3 +493,19 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What one call in progress takes of each table; the kept messages come on top.
+    #[test]
+    fn octets_of_a_transaction_and_of_a_branch() {
+        let (transaction, branch) = (Slab::<Transaction>::PLACE, Slab::<Branch>::PLACE);
+        println!(
+            "{transaction} octets a transaction, {branch} a branch; a timer and a bucket for each: {}",
+            Wheel::LINK + size_of::<u32>()
+        );
+        assert!(transaction + branch + 2 * Wheel::LINK + size_of::<u32>() <= 512);
+    }
+}

@@ -19,6 +19,10 @@ pub(crate) struct Slab<T> {
 }
 
 impl<T> Slab<T> {
+    /// Octets of one place.
+    #[cfg(test)]
+    pub(crate) const PLACE: usize = size_of::<Place<T>>();
+
     /// Room for `limit` entries, less than 2^32 - 1. Memory is taken from the system when it is first used.
     pub(crate) fn new(limit: usize) -> Self {
         Self { places: Vec::with_capacity(limit), free: 0, used: 0, limit }
