@@ -172,6 +172,7 @@ impl Site {
                 workers: None,
                 listen: args.listen.clone(),
                 open: args.open_registration,
+                auth: String::new(),
                 extra: String::new(),
             },
             (None, Some(lab)) => {

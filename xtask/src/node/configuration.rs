@@ -30,6 +30,8 @@ pub struct Configuration {
     pub listen: Vec<SocketAddr>,
     /// Whether anybody may register (`auth.required: false`).
     pub open: bool,
+    /// More of `auth:`, as a flow mapping has it: `algorithms: [MD5], users: FILE`.
+    pub auth: String,
     /// Lines added as they are, for tests of what the node says to them.
     pub extra: String,
 }
@@ -46,6 +48,7 @@ impl Configuration {
             workers: None,
             listen: vec![Lab::node_v4(), Lab::node_v6()],
             open: true,
+            auth: String::new(),
             extra: String::new(),
         }
     }
@@ -70,7 +73,8 @@ impl Configuration {
         let listen = listen.join(", ");
         // The domains are the listen addresses by default, and so are the phones'.
         let _ = writeln!(text, "sip:\n  listen: [{listen}]");
-        let _ = writeln!(text, "auth: {{ required: {} }}", !self.open);
+        let more = if self.auth.is_empty() { String::new() } else { format!(", {}", self.auth) };
+        let _ = writeln!(text, "auth: {{ required: {}{more} }}", !self.open);
         text.push_str(&self.extra);
         text
     }

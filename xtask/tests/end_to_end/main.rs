@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "what cannot be had here fails the test")]
 
+mod authentication;
 mod bench;
 mod calls;
 mod commands;
