@@ -2,8 +2,8 @@
 
 mod pair;
 
-// Without transactions, so that a request is decided on each time that it comes.
-use pair::{ALICE, BOB, Pair, Text, register, request, stateless as config};
+use pair::{ALICE, BOB, Pair, Text, config, register, request};
+use strowger_engine::Event;
 
 const INSTANCE: &str = "<urn:uuid:00000000-0000-1000-8000-000A95A0E128>";
 const OTHER: &str = "<urn:uuid:00000000-0000-1000-8000-000A95A0E129>";
@@ -31,7 +31,9 @@ fn gruus(pair: &mut Pair, text: &Text, contact: &str) -> (String, String) {
 
 #[track_caller]
 fn called(pair: &mut Pair, uri: &str) -> Text {
-    pair.pass(ALICE, &request("OPTIONS", uri)).text()
+    // Each a transaction of its own.
+    let branch = format!("SIP/2.0/UDP {ALICE};branch=z9hG4bK-{}", pair.count(Event::RequestOptions));
+    pair.pass(ALICE, &request("OPTIONS", uri).set("Via", &branch)).text()
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 mod pair;
 
-// Without transactions, so that a request is decided on each time that it comes.
-use pair::{ALICE, BOB, Pair, Text, US, register, request, stateless as config};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use pair::{ALICE, BOB, Pair, Text, US, config, register, request};
 use strowger_engine::Event;
 
 /// Carol's phone at home, and where her router sends from.
@@ -19,8 +20,19 @@ fn home(contact: &str, cseq: u32) -> Text {
         .set("CSeq", &format!("{cseq} REGISTER"))
 }
 
+/// An INVITE of Alice's, each a transaction of its own.
+fn invite(uri: &str) -> Text {
+    unique(request("INVITE", uri))
+}
+
+fn unique(text: Text) -> Text {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let branch = COUNT.fetch_add(1, Ordering::Relaxed);
+    text.set("Via", &format!("SIP/2.0/UDP {ALICE};branch=z9hG4bK-reach-{branch}"))
+}
+
 fn call(pair: &mut Pair, uri: &str) -> Text {
-    pair.pass(ALICE, &request("INVITE", uri)).text()
+    pair.pass(ALICE, &invite(uri)).text()
 }
 
 #[test]
@@ -29,13 +41,13 @@ fn a_phone_behind_a_nat_is_called_where_its_register_came_from() {
     let contact = format!("<sip:carol@{HOME}>");
     let done = pair.pass(ROUTER, &home(&contact, 1)).to(ROUTER);
     assert_eq!((done.code(), done.get("Contact")), (200, "<sip:carol@192.168.1.5:5060>;expires=3600"));
-    let at_carol = pair.pass(ALICE, &request("INVITE", "sip:carol@example.net")).to(ROUTER);
+    let at_carol = pair.pass(ALICE, &invite("sip:carol@example.net")).to(ROUTER);
     assert_eq!(at_carol.request_uri(), format!("sip:carol@{HOME}"), "the Request-URI stays hers");
     // What follows in the dialog goes the same way, though the Request-URI is her private address.
     let ok = at_carol.response(200, "OK", "c").add("Contact", &contact);
     let ok = pair.pass(ROUTER, &ok).to(ALICE);
     let in_dialog = |method: &str| {
-        request(method, &format!("sip:carol@{HOME}"))
+        unique(request(method, &format!("sip:carol@{HOME}")))
             .set("To", ok.get("To"))
             .add("Route", ok.get("Record-Route"))
     };
@@ -46,7 +58,7 @@ fn a_phone_behind_a_nat_is_called_where_its_register_came_from() {
     let elsewhere = "203.0.113.5:51515";
     assert_eq!(pair.pass(elsewhere, &home(&contact, 2)).to(elsewhere).code(), 200);
     assert_eq!(call(&mut pair, "sip:carol@example.net").method(), "INVITE");
-    assert_eq!(pair.pass(ALICE, &bye.set("CSeq", "3 BYE")).to(elsewhere).method(), "BYE");
+    assert_eq!(pair.pass(ALICE, &unique(bye.clone()).set("CSeq", "3 BYE")).to(elsewhere).method(), "BYE");
 }
 
 #[test]
@@ -54,20 +66,17 @@ fn who_is_not_behind_a_nat_is_called_at_his_contact() {
     let mut pair = Pair::new(config());
     // Somebody who knows his own address registers another one: a third party (RFC 3261 section 10.2).
     pair.register("bob", &format!("<sip:bob@{BOB}>"));
-    assert_eq!(pair.pass(ALICE, &request("INVITE", "sip:bob@example.net")).to(BOB).method(), "INVITE");
+    assert_eq!(pair.pass(ALICE, &invite("sip:bob@example.net")).to(BOB).method(), "INVITE");
     // Through a proxy without Path the source is the proxy's.
     let proxied = home("<sip:carol@192.0.2.7>", 1).add("Via", "SIP/2.0/UDP 192.0.2.7;branch=z9hG4bK-x");
     assert_eq!(pair.pass(ROUTER, &proxied).text().code(), 200);
-    assert_eq!(
-        pair.pass(ALICE, &request("INVITE", "sip:carol@example.net")).to("192.0.2.7:5060").method(),
-        "INVITE"
-    );
+    assert_eq!(pair.pass(ALICE, &invite("sip:carol@example.net")).to("192.0.2.7:5060").method(), "INVITE");
     // And where the configuration says so nobody is.
     let mut off = config();
     off.registrar.nat = false;
     let mut pair = Pair::new(off);
     pair.pass(ROUTER, &home(&format!("<sip:carol@{HOME}>"), 1)).to(ROUTER);
-    assert_eq!(pair.pass(ALICE, &request("INVITE", "sip:carol@example.net")).to(HOME).method(), "INVITE");
+    assert_eq!(pair.pass(ALICE, &invite("sip:carol@example.net")).to(HOME).method(), "INVITE");
 }
 
 #[test]
@@ -82,7 +91,7 @@ fn rfc_3327_5_3_path_is_kept_repeated_and_used_as_route() {
         (done.code(), done.all("Path")),
         (200, vec!["\"P\" <sip:p1@192.0.2.1;lr>;x=y, <sip:192.0.2.2:5090;lr>", "<sip:192.0.2.3;lr>"])
     );
-    let out = pair.pass(ALICE, &request("INVITE", "sip:carol@example.net")).to("192.0.2.1:5060");
+    let out = pair.pass(ALICE, &invite("sip:carol@example.net")).to("192.0.2.1:5060");
     assert_eq!(out.request_uri(), "sip:carol@192.0.2.200");
     assert_eq!(out.all("Route"), ["<sip:p1@192.0.2.1;lr>, <sip:192.0.2.2:5090;lr>, <sip:192.0.2.3;lr>"]);
     // The next REGISTER has another Path, or none.
@@ -150,18 +159,18 @@ fn rfc_5626_6_a_binding_is_an_instance_and_its_flow() {
     let moved_to = "198.51.100.9:1024";
     assert_eq!(pair.pass(moved_to, &moved).to(moved_to).all("Contact").len(), 1);
     assert_eq!(
-        pair.pass(ALICE, &request("INVITE", "sip:carol@example.net")).to(moved_to).request_uri(),
+        pair.pass(ALICE, &invite("sip:carol@example.net")).to(moved_to).request_uri(),
         "sip:carol@192.168.7.7;ob"
     );
     // A second flow beside it: one binding more, and of the two only the newer is called.
     pair.sleep(10);
     assert_eq!(pair.pass(ROUTER, &flow(2, 3)).to(ROUTER).all("Contact").len(), 2);
-    let text = pair.pass(ALICE, &request("INVITE", "sip:carol@example.net")).to(ROUTER);
+    let text = pair.pass(ALICE, &invite("sip:carol@example.net")).to(ROUTER);
     assert_eq!(text.request_uri(), format!("sip:carol@{HOME};ob"));
     // Unregistering the second leaves the first.
     let gone = flow(2, 4).add("Expires", "0");
     assert_eq!(pair.pass(ROUTER, &gone).to(ROUTER).all("Contact").len(), 1);
-    assert_eq!(pair.pass(ALICE, &request("INVITE", "sip:carol@example.net")).to(moved_to).method(), "INVITE");
+    assert_eq!(pair.pass(ALICE, &invite("sip:carol@example.net")).to(moved_to).method(), "INVITE");
 }
 
 #[test]
@@ -185,7 +194,7 @@ fn rfc_5626_6_the_first_hop_has_to_keep_the_flow() {
         (done.code(), done.get("Require"), done.get("Path")),
         (200, "outbound", "<sip:token@192.0.2.7;lr;ob>")
     );
-    let out = pair.pass(ALICE, &request("INVITE", "sip:carol@example.net")).to("192.0.2.7:5060");
+    let out = pair.pass(ALICE, &invite("sip:carol@example.net")).to("192.0.2.7:5060");
     assert_eq!(out.get("Route"), "<sip:token@192.0.2.7;lr;ob>");
 }
 
