@@ -35,17 +35,26 @@ pub(crate) struct Answer {
     /// an algorithm that only some clients know can be left out, the one that all know cannot.
     pub(crate) challenges: Text<CHALLENGES>,
     phrase: Text<128>,
+    /// Octets that the reply may have with all of its challenges: what its source has sent and not got back.
+    pub(crate) room: usize,
 }
 
 impl Answer {
     pub(crate) const fn new() -> Self {
-        Self { lines: Text::new(), offered: Text::new(), challenges: Text::new(), phrase: Text::new() }
+        Self {
+            lines: Text::new(),
+            offered: Text::new(),
+            challenges: Text::new(),
+            phrase: Text::new(),
+            room: 0,
+        }
     }
 
     pub(crate) const fn clear(&mut self) {
         self.lines.clear();
         self.offered.clear();
         self.challenges.clear();
+        self.room = 0;
         self.phrase.clear();
     }
 
@@ -93,7 +102,7 @@ impl Answer {
         let last = challenges.split_inclusive(|b| *b == b'\n').next_back().unwrap_or_default();
         let wanted_more = challenges.get(..challenges.len() - last.len()).unwrap_or_default();
         for line in wanted_more.split_inclusive(|b| *b == b'\n') {
-            if plan.edited_len() + line.len() + last.len() <= most {
+            if plan.edited_len() + line.len() + last.len() <= most.max(self.room) {
                 plan.insert(end, line)?;
             }
         }

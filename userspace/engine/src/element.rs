@@ -97,6 +97,8 @@ pub(crate) struct Element {
     written: Box<UriText>,
     aimed: Box<UriText>,
     auth: Digest,
+    /// Whether the request at hand has shown who sends it.
+    proven: bool,
     /// Set by [`Element::drain`].
     draining: bool,
 }
@@ -160,6 +162,7 @@ impl Element {
             written: Box::new(UriText::new()),
             aimed: Box::new(UriText::new()),
             auth,
+            proven: false,
             core: Core::new(&config, worker),
             config,
             location,
@@ -391,6 +394,8 @@ impl Element {
             _ => Event::RequestOther,
         });
         answer.clear();
+        self.proven = false;
+        let mut begin = None;
         let arrival = (origin.listen, origin.remote);
         let done = match Request::read(message, method, &self.site, &self.keys, arrival) {
             Ok(mut request) => {
@@ -410,6 +415,17 @@ impl Element {
                     request.token = Some(true);
                     self.counters.count(Event::DialogMoved);
                 }
+                begin = Some(Begin {
+                    key,
+                    invite: method == Method::Invite,
+                    listen: request.listen,
+                    reply_to: request.reply_to,
+                    local: request.listen,
+                    remote: request.reply_to,
+                    first: First::default(),
+                    breadth: 0,
+                    recorded: false,
+                });
                 self.admission(origin, &request)
                     .and_then(|()| self.carry_out(origin, &request, key, plan, answer))
             }
@@ -420,11 +436,40 @@ impl Element {
                 let events = [Some(Event::RequestForwarded), event];
                 Ok(Step { local, remote, request: true, send: true, keep, events })
             }
-            Ok(Done::Served) => self.reply(origin, &message, method, 200, plan, answer),
+            Ok(Done::Served) => {
+                let step = self.reply(origin, &message, method, 200, plan, answer)?;
+                Ok(self.remember(origin, step, (begin, 200), plan))
+            }
             Err(Refusal::Awaited) => return Err(Reason::Awaited),
-            Err(refusal) => self.refuse(origin, &message, &refusal, plan, answer),
+            Err(refusal) => {
+                let step = self.refuse(origin, &message, &refusal, plan, answer)?;
+                Ok(self.remember(origin, step, (begin, refusal.code()), plan))
+            }
         }
         .map(Some)
+    }
+
+    /// Keeps the answer to a request with credentials, which are good once: when it comes again it gets the same, and is not
+    /// carried out again (section 8.2.7 has no stateless registrars). What comes from somebody who has not shown who he is
+    /// takes no memory.
+    fn remember(
+        &mut self,
+        origin: &Origin,
+        step: Step,
+        (begin, code): (Option<Begin>, u16),
+        plan: &EditPlan,
+    ) -> Step {
+        if self.config.stateless || !self.proven {
+            return step;
+        }
+        let Some(begin) = begin else { return step };
+        match self.core.answered(origin.now, &begin, (code, plan.edited_len())) {
+            Some(slot) => Step { keep: Keep::Last(slot), ..step },
+            None => {
+                self.counters.count(Event::TransactionLimit);
+                step
+            }
+        }
     }
 
     /// What is left to do with a request that a transaction knows; `None` when none does.
@@ -485,7 +530,10 @@ impl Element {
             return Ok(Some(Identity::TrustedPeer));
         }
         let role = if for_us { Role::Server } else { Role::Proxy };
-        let identity = self.auth.check(origin.now, request, role, &self.site, &mut self.counters)?;
+        let checked = self.auth.check(origin.now, request, role, &self.site, &mut self.counters);
+        // Who may not is known all the same, and his credentials are used.
+        self.proven = matches!(checked, Ok(Identity::User) | Err(Refusal::Forbidden));
+        let identity = checked?;
         self.admission.budgets.vouch(origin.remote.ip());
         Ok(Some(identity))
     }
@@ -881,13 +929,14 @@ impl Element {
         if let Refusal::Challenge { role, stale } = *refusal {
             self.auth.challenge(origin.now, origin.remote, (role, stale), &mut answer.challenges);
         }
-        let step = self.reply(origin, message, method, refusal.code(), plan, answer)?;
+        if !self.config.auth_required || self.proven {
+            return self.reply(origin, message, method, refusal.code(), plan, answer);
+        }
         // Whoever it is has not shown who he is, and may not be where he says: he gets no more than he has sent.
-        let (received, reply) = (message.datagram().len(), plan.edited_len());
-        if self.config.auth_required
-            && reply > received
-            && !self.auth.credit.covers(origin.remote.ip(), received, reply)
-        {
+        let source = origin.remote.ip();
+        answer.room = self.auth.credit.receive(source, message.datagram().len());
+        let step = self.reply(origin, message, method, refusal.code(), plan, answer)?;
+        if !self.auth.credit.spend(source, plan.edited_len()) {
             return Err(Reason::Withheld);
         }
         Ok(step)

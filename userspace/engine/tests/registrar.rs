@@ -2,7 +2,7 @@
 
 mod pair;
 
-use pair::{ALICE, BOB, Pair, Text, config, register, request, stateless};
+use pair::{ALICE, BOB, Pair, Text, config, register, request, stateless, unique};
 use strowger_engine::{Config, Event, limit};
 
 fn contacts(reply: &Text) -> Vec<String> {
@@ -11,7 +11,7 @@ fn contacts(reply: &Text) -> Vec<String> {
 }
 
 fn with_call_id(text: Text, call_id: &str, cseq: u32) -> Text {
-    text.set("Call-ID", call_id).set("CSeq", &format!("{cseq} REGISTER"))
+    unique(text).set("Call-ID", call_id).set("CSeq", &format!("{cseq} REGISTER"))
 }
 
 #[test]
@@ -148,16 +148,19 @@ fn unregistering_one_or_all() {
     let both = register("a", "<sip:a@192.0.2.1>, <sip:a@192.0.2.2>");
     pair.pass(ALICE, &with_call_id(both, "c", 1));
     let one = with_call_id(register("a", "<sip:a@192.0.2.1>;expires=0"), "c", 2);
-    assert_eq!(contacts(&pair.pass(ALICE, &one).to(ALICE)), ["<sip:a@192.0.2.2>;expires=3600"]);
-    assert_eq!(contacts(&pair.pass(ALICE, &one).to(ALICE)).len(), 1, "sent again");
+    assert_eq!(
+        contacts(&pair.pass(ALICE, &unique(one.clone())).to(ALICE)),
+        ["<sip:a@192.0.2.2>;expires=3600"]
+    );
+    assert_eq!(contacts(&pair.pass(ALICE, &unique(one.clone())).to(ALICE)).len(), 1, "sent again");
     let all = with_call_id(register("a", "*").add("Expires", "0"), "c", 3);
-    assert!(contacts(&pair.pass(ALICE, &all).to(ALICE)).is_empty());
-    assert!(contacts(&pair.pass(ALICE, &all).to(ALICE)).is_empty(), "sent again");
+    assert!(contacts(&pair.pass(ALICE, &unique(all.clone())).to(ALICE)).is_empty());
+    assert!(contacts(&pair.pass(ALICE, &unique(all.clone())).to(ALICE)).is_empty(), "sent again");
     assert_eq!((pair.location.bindings(), pair.count(Event::BindingRemoved)), (0, 2));
     assert_eq!(pair.pass(BOB, &request("INVITE", "sip:a@example.net")).text().code(), 480);
     // By an address-of-record without any binding nothing is made.
     let never = register("never", "*").add("Expires", "0");
-    assert!(contacts(&pair.pass(ALICE, &never).to(ALICE)).is_empty());
+    assert!(contacts(&pair.pass(ALICE, &unique(never.clone())).to(ALICE)).is_empty());
     assert_eq!(pair.location.aors(), 1);
 }
 
@@ -321,10 +324,13 @@ fn require_names_what_is_not_supported() {
 fn the_200_has_a_date_when_the_node_knows_it() {
     let mut pair = Pair::new(config());
     let text = register("a", "<sip:a@192.0.2.1>");
-    assert_eq!(pair.pass(ALICE, &text).to(ALICE).find("Date"), None);
+    assert_eq!(pair.pass(ALICE, &unique(text.clone())).to(ALICE).find("Date"), None);
     pair.engine.set_wall_clock(pair.now, 784_111_777);
     pair.sleep(3);
-    assert_eq!(pair.pass(ALICE, &text).to(ALICE).get("Date"), "Sun, 06 Nov 1994 08:49:40 GMT");
+    assert_eq!(
+        pair.pass(ALICE, &unique(text.clone())).to(ALICE).get("Date"),
+        "Sun, 06 Nov 1994 08:49:40 GMT"
+    );
 }
 
 #[test]

@@ -210,7 +210,8 @@ fn users_cannot_be_enumerated_by_how_long_it_takes() {
     let mut attempt = |name: &str| {
         let text = usual(register(name, "")).set("To", &format!("<sip:{name}@example.net>"));
         let reply = pair.pass(ALICE, &text).to(ALICE);
-        let value = Challenge::first(&reply).answer(&text, name, "guess", 1);
+        // The last is there always, whatever there is room for.
+        let value = Challenge::all(&reply).pop().unwrap().answer(&text, name, "guess", 1);
         Ready::new(&text.set("Authorization", &value))
     };
     let (mut known, mut unknown) = (attempt("bob"), attempt("zoe"));

@@ -252,6 +252,25 @@ impl Core {
         Some(slot)
     }
 
+    /// Begins a transaction that is answered already, by this server itself, with a reply of `len` octets: it is
+    /// [kept](Self::keep) next as the last response, for requests that come again. `None` when the tables are half full:
+    /// the other half is for what is sent on.
+    pub(crate) fn answered(&mut self, now: Time, begin: &Begin, (code, len): (u16, usize)) -> Option<u32> {
+        if 2 * self.transactions.used() >= self.transactions.limit()
+            || 2 * self.arena.used() >= self.arena.limit()
+            || !self.arena.has_room(&[len])
+        {
+            return None;
+        }
+        let bucket = self.bucket(begin.key);
+        let first = self.buckets.get_mut(bucket)?;
+        let slot = self.transactions.insert(Transaction::new(begin, *first, NEVER))?;
+        *first = slot + 1;
+        self.undecided += 1;
+        self.finish(now, slot, code);
+        Some(slot)
+    }
+
     /// One more target of the request that is being decided on, for [`begin`](Self::begin).
     pub(crate) fn stage(
         &mut self,

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256, Sha512_256};
 use strowger_engine::{Algorithm, Config, Credentials, State, Users};
 use strowger_sip::Hash;
 
-use crate::pair::{Pair, Text, config};
+use crate::pair::{Pair, Text, config, unique};
 
 pub const REALM: &str = "example.net";
 
@@ -128,7 +128,7 @@ impl Challenge {
     pub fn sign(&self, reply: &Text, request: &Text, user: &str, nc: u32) -> Text {
         let name = if reply.code() == 401 { "Authorization" } else { "Proxy-Authorization" };
         let value = self.answer(request, user, &format!("{user}-secret"), nc);
-        request.clone().set(name, &value)
+        unique(request.clone()).set(name, &value)
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use strowger_engine::{Config, Engine, Event, Flow, Location, Reason, Time, Verdict};
@@ -363,6 +364,17 @@ pub fn request(method: &str, uri: &str) -> Text {
         .add("Content-Length", "0")
 }
 
+/// The same request as another transaction: with another branch.
+pub fn unique(text: Text) -> Text {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let via = text.get("Via").replacen("branch=z9hG4bK", &format!("branch=z9hG4bK.{count}."), 1);
+    match text.find("Via").is_some() {
+        true => text.set("Via", &via),
+        false => text,
+    }
+}
+
 /// A REGISTER for `user@example.net` with one Contact value (none when empty). Every call has its own Call-ID.
 pub fn register(user: &str, contact: &str) -> Text {
     let aor = format!("<sip:{user}@example.net>");
@@ -374,5 +386,6 @@ pub fn register(user: &str, contact: &str) -> Text {
             &format!("register-{user}-{}", contact.replace(|c: char| !c.is_ascii_alphanumeric(), "")),
         )
         .without("Contact");
+    let text = unique(text);
     if contact.is_empty() { text } else { text.add("Contact", contact) }
 }
