@@ -168,6 +168,13 @@ fn authorization_truncated_at_each_byte() {
     }
 }
 
+fn is_refused_in_its_message(uri: &str) -> bool {
+    let bytes = options("sip:b@example.net", uri, "");
+    let mut index = Index::new();
+    let message = Message::parse(&bytes, &mut index).unwrap();
+    message.request_uri().is_err() && refused(&bytes)
+}
+
 /// OpenSIPS CVE-2023-27597, drachtio CVE-2022-47517: a URI rewritten, a `%` at its end.
 #[test]
 fn uri_rewriting() {
@@ -184,7 +191,7 @@ fn uri_rewriting() {
     ] {
         assert!(Uri::parse(text.as_bytes()).is_err(), "{text}");
         // In its message, where there are bytes to over-read.
-        assert!(refused(&options("sip:b@example.net", text, "")), "{text}");
+        assert!(is_refused_in_its_message(text), "{text}");
         // Nor does anybody unescape it.
         assert!(unescape_into(text.as_bytes(), &mut [0; 16]).is_err(), "{text}");
     }
@@ -199,7 +206,7 @@ fn uri_rewriting() {
         "sip:a@b;x;X=1",
     ] {
         assert!(Uri::parse(text.as_bytes()).is_err(), "{text}");
-        assert!(refused(&options("sip:b@example.net", text, "")), "{text}");
+        assert!(is_refused_in_its_message(text), "{text}");
     }
     // Every truncation and every single byte of a URI with everything; what parses says what it was made of.
     let full = b"sips:a%41;b:p%42w@h.example:5070;t=%43;lr?x=%44&y=z";
