@@ -52,7 +52,7 @@ impl<'de> Deserialize<'de> for Queues {
 }
 
 impl Serialize for Queues {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Queues::All => serializer.serialize_str("all"),
             Queues::List(list) => list.serialize(serializer),
@@ -86,7 +86,7 @@ impl<'de> Deserialize<'de> for Auto {
 }
 
 impl Serialize for Auto {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Auto::Auto => serializer.serialize_str("auto"),
             Auto::Count(n) => serializer.serialize_u64(*n as u64),
