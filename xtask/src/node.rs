@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 pub use configuration::{Configuration, Endpoint, default_socket};
-pub use status::{Calls, Dataplane, Identity, Registrations, Status, Totals, Worker};
+pub use status::{Calls, Dataplane, Identity, Level, Registrations, Sip, Status, Totals, Worker};
 
 use crate::failure::Doing as _;
 use crate::{Code, Failure, interrupt, process};

@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustix::event::{Timespec, epoll};
 use rustix::time::{ClockId, clock_gettime};
 use strowger_engine::resolve::limit;
-use strowger_engine::{Counters, Engine, Flow, Time, Verdict};
+use strowger_engine::{Counters, Engine, Flow, Occupancy, Time, Verdict};
 use strowger_sip::Buffer;
 use strowger_wire::ChecksumState;
 use strowger_xdp::Heartbeat;
@@ -114,6 +114,8 @@ pub(crate) struct Report {
     pub counts: Counts,
     /// Its engine's.
     pub events: Counters,
+    /// How full its engine's tables are.
+    pub occupancy: Occupancy,
     /// Its queues'.
     pub queues: Vec<QueueReport>,
     /// Its kernel sockets', summed.
@@ -360,6 +362,7 @@ impl Worker {
         Report {
             counts: self.lane.counts.clone(),
             events: self.lane.engine.counters().clone(),
+            occupancy: self.lane.engine.occupancy(),
             queues: self.queues.iter().map(QueueReport::of).collect(),
             kernel: self.kernel_report(),
         }

@@ -137,10 +137,11 @@ fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::{Calls, Dataplane, Identity, Registrations, Totals};
+    use crate::node::{Calls, Dataplane, Identity, Registrations, Sip, Totals};
 
     fn status(received: u64, calls: u64) -> Status {
         Status {
+            sip: Sip::default(),
             node: Identity { name: "lab-1".into(), pid: 1 },
             dataplane: Dataplane {
                 mode: "copy".into(),

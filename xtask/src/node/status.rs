@@ -15,6 +15,8 @@ pub struct Status {
     pub node: Identity,
     /// The way of its packets.
     pub dataplane: Dataplane,
+    /// What the SIP element met.
+    pub sip: Sip,
     /// SIP messages by way and direction.
     pub totals: Totals,
     /// What each worker counted.
@@ -48,6 +50,25 @@ pub struct Dataplane {
     pub fallback: Option<String>,
     /// Whether the XDP program is attached.
     pub xdp_attached: bool,
+}
+
+/// The SIP element, all workers together.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Sip {
+    /// Events, by name.
+    pub counters: BTreeMap<String, u64>,
+    /// How full the tables are, by name.
+    #[serde(default)]
+    pub occupancy: BTreeMap<String, Level>,
+}
+
+/// How full a table is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Level {
+    /// Entries in use.
+    pub used: u64,
+    /// Entries there is room for.
+    pub limit: u64,
 }
 
 /// SIP messages by way and direction.
@@ -104,6 +125,16 @@ impl Status {
         Ok(status)
     }
 
+    /// How often the SIP element met this event; 0 when it does not know it.
+    pub fn event(&self, name: &str) -> u64 {
+        self.sip.counters.get(name).copied().unwrap_or(0)
+    }
+
+    /// Entries in use in the table of this name; 0 when there is none.
+    pub fn used(&self, table: &str) -> u64 {
+        self.sip.occupancy.get(table).map_or(0, |level| level.used)
+    }
+
     /// The counter of this name, summed over workers; 0 when no worker knows it.
     pub fn counted(&self, name: &str) -> u64 {
         self.workers.iter().map(|worker| worker.counted(name)).sum()
@@ -154,7 +185,7 @@ mod tests {
                 "netns":"strowger-node","xdp_attached":true,"xdp":{"redirect":5},"queues":[]},
             "workers": [{"id":0,"cpu":0,"answering":true,"counters":{"rx_xsk":6},"kernel":{}},
                 {"id":1,"cpu":1,"answering":true,"counters":{"rx_xsk":1,"tx_xsk":9},"kernel":{}}],
-            "sip": {"counters": {}},
+            "sip": {"counters": {"request_absorbed":2}, "occupancy": {"branches":{"used":1,"limit":2}}},
             "totals": {"sip_in_xsk":6,"sip_in_kernel":1,"sip_out_xsk":5,"sip_out_kernel":2},
             "registrations": {"aors":3,"bindings":4}, "calls": {"invites":1,"answered":1,"byes":1} }"#;
         let status = Status::read(text).unwrap();
@@ -163,7 +194,11 @@ mod tests {
         assert_eq!(status.dataplane.fallback.as_deref(), Some("EOPNOTSUPP"));
         assert_eq!(status.whole["dataplane"]["xdp"]["redirect"], 5);
         assert_eq!((status.counted("rx_xsk"), status.workers[1].counted("tx_xsk")), (7, 9));
-        assert_eq!(status.counted("no_such_counter"), 0);
+        assert_eq!((status.counted("no_such_counter"), status.event("no_such_event")), (0, 0));
+        assert_eq!(
+            (status.event("request_absorbed"), status.used("branches"), status.used("none")),
+            (2, 1, 0)
+        );
         let later = Totals { sip_in_xsk: 8, ..status.totals };
         assert_eq!((later - status.totals).sip_in_xsk, 2);
         assert!(Status::read("{}").is_err());

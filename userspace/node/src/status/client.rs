@@ -135,6 +135,14 @@ fn render(status: &Status, all: bool) -> String {
             status.calls.invites, status.calls.answered, status.calls.byes
         ),
     );
+    // Those without room belong to what this node does not do.
+    let levels: Vec<String> = (status.sip.occupancy.iter())
+        .filter(|(_, level)| level.limit > 0)
+        .map(|(name, level)| format!("{} of {} {name}", level.used, level.limit))
+        .collect();
+    if !levels.is_empty() {
+        line("in use", levels.join(", "));
+    }
 
     if plane.frames_leaked > 0 {
         line("frames leaked", plane.frames_leaked.to_string());

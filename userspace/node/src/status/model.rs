@@ -116,6 +116,18 @@ pub(crate) struct Worker {
 pub(crate) struct Sip {
     /// Event name to count, summed over workers.
     pub counters: Counts,
+    /// How full the tables are, by name, summed over workers.
+    #[serde(default)]
+    pub occupancy: BTreeMap<String, Level>,
+}
+
+/// How full a table is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Level {
+    /// Entries in use (octets, of `kept`).
+    pub used: u64,
+    /// Entries there is room for.
+    pub limit: u64,
 }
 
 /// SIP messages by path.

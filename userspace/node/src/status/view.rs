@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use strowger_engine::{Counters, Event, GatewayHealth, TargetReport};
+use strowger_engine::{Counters, Event, GatewayHealth, Occupancy, TargetReport};
 use strowger_xsk::Mirror;
 
 use crate::config::Config;
@@ -14,7 +14,7 @@ use crate::dataplane::Plane;
 use crate::fault::Fault;
 use crate::report::Desk;
 use crate::status::model::{
-    Calls, Counts, Dataplane, Gateway, Node, Queue, Registrations, Sip, Status, Totals, Worker,
+    Calls, Counts, Dataplane, Gateway, Level, Node, Queue, Registrations, Sip, Status, Totals, Worker,
 };
 use crate::worker::{Count, Counts as WorkerCounts, Report};
 
@@ -87,6 +87,7 @@ impl View {
         let mut queues = Vec::new();
         let mut events = Counters::new();
         let mut sums = WorkerCounts::new();
+        let mut occupancy = BTreeMap::new();
         for (id, cpu, report, answering) in answers {
             let (mut counters, mut kernel) = (Counts::new(), Counts::new());
             if let Some(report) = report {
@@ -94,6 +95,7 @@ impl View {
                 kernel = named(report.kernel);
                 sums.merge(&report.counts);
                 events.merge(&report.events);
+                add_levels(&mut occupancy, &report.occupancy);
                 for queue in report.queues {
                     queues.push(Queue {
                         queue: queue.number,
@@ -109,13 +111,15 @@ impl View {
             workers.push(Worker { id, cpu, answering, counters, kernel });
         }
         queues.sort_by_key(|q| q.queue);
-        self.assemble(workers, queues, &events, &sums)
+        let sip = Sip { counters: named(events.iter().map(|(e, n)| (e.name(), n))), occupancy };
+        self.assemble(workers, queues, sip, &events, &sums)
     }
 
     fn assemble(
         &self,
         workers: Vec<Worker>,
         queues: Vec<Queue>,
+        sip: Sip,
         events: &Counters,
         sums: &WorkerCounts,
     ) -> Status {
@@ -154,7 +158,7 @@ impl View {
                 queues,
             },
             workers,
-            sip: Sip { counters: named(events.iter().map(|(e, n)| (e.name(), n))) },
+            sip,
             totals: Totals {
                 sip_in_xsk: sums.of(Count::RxXsk),
                 sip_in_kernel: sums.of(Count::RxKernel),
@@ -172,6 +176,24 @@ impl View {
             },
             gateways: plane.as_ref().map_or_else(Vec::new, |p| gateways(&p.gateways)),
         }
+    }
+}
+
+/// Adds a worker's tables to those of the others.
+fn add_levels(sum: &mut BTreeMap<String, Level>, worker: &Occupancy) {
+    let Occupancy { transactions, branches, kept, dialogs, timers, outbox } = worker;
+    let named = [
+        ("transactions", transactions),
+        ("branches", branches),
+        ("kept", kept),
+        ("dialogs", dialogs),
+        ("timers", timers),
+        ("outbox", outbox),
+    ];
+    for (name, level) in named {
+        let total = sum.entry(name.to_owned()).or_default();
+        total.used += level.used as u64;
+        total.limit += level.limit as u64;
     }
 }
 
