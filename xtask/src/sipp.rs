@@ -1,7 +1,7 @@
-//! Real phones: sipp with scenarios of our own, one process for each role, read back through its statistics file.
+//! Real phones: sipp with scenarios of our own, one process for each side, read back through its statistics file.
 
 use std::fs::{self, File};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -12,43 +12,37 @@ use serde::Serialize;
 use crate::Failure;
 use crate::failure::Doing as _;
 use crate::namespace::Namespace;
-use crate::process;
+use crate::{interrupt, process};
 
 /// What a sipp process plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Registers one contact for each line of the injected file.
-    Register,
-    /// Calls.
-    Uac,
-    /// Is called.
-    Uas,
+pub struct Scenario<'a> {
+    /// Names its files in the working directory.
+    pub name: &'a str,
+    /// The scenario file.
+    pub text: &'a str,
+    /// Whether it waits to be called; else it begins `calls` calls.
+    pub called: bool,
 }
 
-impl Role {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Register => "register",
-            Self::Uac => "uac",
-            Self::Uas => "uas",
-        }
-    }
-
-    fn scenario(self) -> &'static str {
-        match self {
-            Self::Register => include_str!("../scenarios/register.xml"),
-            Self::Uac => include_str!("../scenarios/uac.xml"),
-            Self::Uas => include_str!("../scenarios/uas.xml"),
-        }
-    }
+impl Scenario<'static> {
+    /// Registers one contact for each line of the injected file.
+    pub const REGISTER: Self =
+        Self { name: "register", text: include_str!("../scenarios/register.xml"), called: false };
+    /// Calls.
+    pub const UAC: Self = Self { name: "uac", text: include_str!("../scenarios/uac.xml"), called: false };
+    /// Is called.
+    pub const UAS: Self = Self { name: "uas", text: include_str!("../scenarios/uas.xml"), called: true };
 }
 
 /// How one sipp is to run.
 #[derive(Clone, Debug)]
 pub struct Plan<'a> {
     /// What it plays.
-    pub role: Role,
-    /// Tells several of one role apart in the working directory.
+    pub scenario: Scenario<'a>,
+    /// Further arguments.
+    pub arguments: &'a [&'a str],
+    /// Tells several of one scenario apart in the working directory.
     pub label: &'a str,
     /// Where it runs.
     pub namespace: &'a Namespace,
@@ -74,7 +68,7 @@ pub struct Plan<'a> {
 #[derive(Debug)]
 pub struct Sipp {
     child: Child,
-    role: Role,
+    name: String,
     statistics: PathBuf,
     errors: PathBuf,
     screen: PathBuf,
@@ -101,11 +95,11 @@ impl Sipp {
     /// # Errors
     /// Files that cannot be written; sipp is missing.
     pub fn start(plan: &Plan<'_>) -> Result<Self, Failure> {
-        let stem = format!("{}-{}", plan.role.name(), plan.label);
+        let stem = format!("{}-{}", plan.scenario.name, plan.label);
         let file = |extension: &str| plan.directory.join(format!("{stem}.{extension}"));
         let (scenario, statistics, errors, screen) = (file("xml"), file("csv"), file("err"), file("log"));
         fs::create_dir_all(plan.directory).doing("make the working directory of sipp")?;
-        fs::write(&scenario, plan.role.scenario()).doing("write the scenario")?;
+        fs::write(&scenario, plan.scenario.text).doing("write the scenario")?;
         for old in [&statistics, &errors] {
             let _ = fs::remove_file(old);
         }
@@ -117,7 +111,7 @@ impl Sipp {
         command.args(["-watchdog_minor_maxtriggers", "1000000", "-watchdog_major_maxtriggers", "1000000"]);
         command.arg("-stf").arg(&statistics).arg("-error_file").arg(&errors);
         command.args(["-i", &plan.local.ip().to_string(), "-p", &plan.local.port().to_string()]);
-        if plan.role == Role::Uas {
+        if plan.scenario.called {
             command.args(["-timeout", &seconds(plan.limit)]);
         } else {
             command.args(["-m", &plan.calls.to_string(), "-r", &plan.rate.to_string()]);
@@ -130,6 +124,7 @@ impl Sipp {
                 .doing("write the injected file")?;
             command.arg("-inf").arg(&injected);
         }
+        command.args(plan.arguments);
         if let Some(remote) = plan.remote {
             command.arg(target(remote));
         }
@@ -141,7 +136,7 @@ impl Sipp {
             .stderr(also)
             .spawn()
             .map_err(|error| process::not_started(&command, &error))?;
-        Ok(Self { child, role: plan.role, statistics, errors, screen })
+        Ok(Self { child, name: stem, statistics, errors, screen })
     }
 
     /// What it has counted by now; it writes once a second and when it ends.
@@ -186,9 +181,44 @@ impl Sipp {
         kept[kept.len().saturating_sub(3)..].join("\n")
     }
 
-    /// What it plays.
-    pub fn role(&self) -> Role {
-        self.role
+    /// Waits until a UAS has its port: a call that comes earlier would be lost.
+    ///
+    /// # Errors
+    /// It ended, or has no port after 10 s.
+    pub fn listening(&mut self, namespace: &Namespace, local: SocketAddr) -> Result<(), Failure> {
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            if self.ended()?.is_some() || Instant::now() > until {
+                let what = format!("sipp does not answer on {local}: {}", self.complaint());
+                return Err(Failure::failed(what));
+            }
+            interrupt::check()?;
+            if namespace.enter_on_a_thread(|| UdpSocket::bind(local).is_err())? {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Follows one that makes `calls` calls to its end. `progress` hears its count meanwhile.
+    ///
+    /// # Errors
+    /// It ended by something else than its calls. A call that fails is in the tally, not an error.
+    pub fn follow(&mut self, calls: u32, mut progress: impl FnMut(&Tally)) -> Result<Tally, Failure> {
+        loop {
+            if let Some(status) = self.ended()? {
+                let tally = self.tally();
+                // 0 and 1 are sipp's own verdicts over its calls; everything else is sipp itself in trouble.
+                if !matches!(status.code(), Some(0 | 1)) && tally.ok < u64::from(calls) {
+                    let what = format!("sipp ({}) ended with {status}: {}", self.name, self.complaint());
+                    return Err(Failure::failed(what));
+                }
+                return Ok(tally);
+            }
+            interrupt::check()?;
+            progress(&self.tally());
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     fn signal(&self, signal: Signal) {

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::network::Lab;
 use crate::failure::Doing as _;
-use crate::sipp::{Plan, Role, Sipp, Tally};
+use crate::sipp::{Plan, Scenario, Sipp, Tally};
 use crate::{Code, Failure, interrupt};
 
 /// Where the phones are and what they call.
@@ -75,7 +75,8 @@ impl Phones<'_> {
                 (first..users).step_by(2).map(|user| format!("{};{port}", FIRST_NUMBER + user)).collect();
             let Ok(count @ 1..) = u32::try_from(lines.len()) else { continue };
             let plan = Plan {
-                role: Role::Register,
+                scenario: Scenario::REGISTER,
+                arguments: &[],
                 label,
                 namespace: &self.lab.peers,
                 local: SocketAddr::new(self.local, port),
@@ -88,7 +89,7 @@ impl Phones<'_> {
                 directory: self.directory,
             };
             let mut sipp = Sipp::start(&plan)?;
-            let tally = watch(&mut sipp, count, |tally| progress(total.ok + tally.ok))?;
+            let tally = sipp.follow(count, |tally| progress(total.ok + tally.ok))?;
             total.created += u64::from(count).max(tally.created);
             total.ok += tally.ok;
             total.failed += u64::from(count) - tally.ok.min(u64::from(count));
@@ -108,7 +109,8 @@ impl Phones<'_> {
             .collect();
         let limit = limit(traffic.calls, traffic.rate, traffic.hold);
         let called = Plan {
-            role: Role::Uas,
+            scenario: Scenario::UAS,
+            arguments: &[],
             label: "called",
             namespace: &self.lab.peers,
             local: SocketAddr::new(self.local, CALLED_PORT),
@@ -121,7 +123,7 @@ impl Phones<'_> {
             directory: self.directory,
         };
         let calling = Plan {
-            role: Role::Uac,
+            scenario: Scenario::UAC,
             label: "calling",
             local: SocketAddr::new(self.local, CALLING_PORT),
             remote: Some(self.node),
@@ -133,9 +135,9 @@ impl Phones<'_> {
             ..called
         };
         let mut answering = Sipp::start(&called)?;
-        self.wait_for_port(&mut answering, called.local)?;
+        answering.listening(&self.lab.peers, called.local)?;
         let mut sipp = Sipp::start(&calling)?;
-        let mut tally = watch(&mut sipp, traffic.calls, &mut progress)?;
+        let mut tally = sipp.follow(traffic.calls, &mut progress)?;
         // What sipp gave up before it began is as failed as what it began.
         tally.failed = u64::from(traffic.calls).saturating_sub(tally.ok);
         if tally.failed > 0 {
@@ -143,44 +145,6 @@ impl Phones<'_> {
         }
         let called = answering.finish(Duration::from_secs(4))?;
         Ok(Report { calling: tally, called })
-    }
-
-    /// Waits until the UAS has its port: a call that comes earlier would be lost.
-    fn wait_for_port(&self, sipp: &mut Sipp, local: SocketAddr) -> Result<(), Failure> {
-        let until = Instant::now() + Duration::from_secs(10);
-        loop {
-            if sipp.ended()?.is_some() || Instant::now() > until {
-                return Err(Failure::failed(format!(
-                    "sipp does not answer on {local}: {}",
-                    sipp.complaint()
-                )));
-            }
-            interrupt::check()?;
-            let taken = self.lab.peers.enter_on_a_thread(|| std::net::UdpSocket::bind(local).is_err())?;
-            if taken {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-/// Follows a sipp to its end.
-fn watch(sipp: &mut Sipp, calls: u32, mut progress: impl FnMut(&Tally)) -> Result<Tally, Failure> {
-    let role = sipp.role();
-    loop {
-        if let Some(status) = sipp.ended()? {
-            let tally = sipp.tally();
-            // 0 and 1 are sipp's own verdicts over its calls; everything else is sipp itself in trouble.
-            if !matches!(status.code(), Some(0 | 1)) && tally.ok < u64::from(calls) {
-                let what = format!("sipp ({role:?}) ended with {status}: {}", sipp.complaint());
-                return Err(Failure::new(Code::Failed, what));
-            }
-            return Ok(tally);
-        }
-        interrupt::check()?;
-        progress(&sipp.tally());
-        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

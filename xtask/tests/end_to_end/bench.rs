@@ -114,6 +114,16 @@ impl Bench {
     }
 }
 
+impl Drop for Bench {
+    /// What a test that failed has written (logs, sipp's errors) stays to be read.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.directory.disable_cleanup(true);
+            say(&format!("left to be read: {}", self.directory.path().display()));
+        }
+    }
+}
+
 /// The turn on this machine: one test at a time, whichever runner starts them, because they would measure each other.
 /// Nothing when the machine lacks root or a tool: then the test is skipped aloud, and under `CI=true` failed.
 pub(crate) fn turn(tools: &[Tool]) -> Option<File> {

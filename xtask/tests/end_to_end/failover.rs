@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use strowger_xtask::lab::Lab;
 use strowger_xtask::node::Node;
-use strowger_xtask::sipp::{Plan, Role, Sipp, Tally};
+use strowger_xtask::sipp::{Plan, Scenario, Sipp, Tally};
 
 use crate::bench::{Bench, PATIENCE, say};
 use crate::phone::Phone;
@@ -44,8 +44,9 @@ fn target(node: &Node, port: u16) -> (bool, serde_json::Value) {
 
 /// Calls by sipp to a number that a rule sends to the gateways, which a second sipp answers.
 fn calls(bench: &Bench) -> (Tally, Tally) {
-    let plan = |role, label, port, remote, injected, calls| Plan {
-        role,
+    let plan = |scenario, label, port, remote, injected, calls| Plan {
+        scenario,
+        arguments: &[],
         label,
         namespace: &bench.lab.peers,
         local: at(port),
@@ -57,10 +58,10 @@ fn calls(bench: &Bench) -> (Tally, Tally) {
         limit: Duration::from_secs(60),
         directory: bench.directory.path(),
     };
-    let called = Sipp::start(&plan(Role::Uas, "gateway", ALIVE, None, &[], 0)).unwrap();
+    let called = Sipp::start(&plan(Scenario::UAS, "gateway", ALIVE, None, &[], 0)).unwrap();
     let lines = ["1000;0049301".to_owned()];
     let mut calling =
-        Sipp::start(&plan(Role::Uac, "caller", 5080, Some(Lab::node_v4()), &lines, CALLS)).unwrap();
+        Sipp::start(&plan(Scenario::UAC, "caller", 5080, Some(Lab::node_v4()), &lines, CALLS)).unwrap();
     let until = Instant::now() + Duration::from_secs(90);
     while calling.ended().unwrap().is_none() && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(50));
