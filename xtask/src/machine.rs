@@ -22,6 +22,8 @@ pub const IP: Tool = Tool { program: "ip", package: "iproute2" };
 pub const ETHTOOL: Tool = Tool { program: "ethtool", package: "ethtool" };
 /// The phones.
 pub const SIPP: Tool = Tool { program: "sipp", package: "sip-tester" };
+/// A phone that people use.
+pub const BARESIP: Tool = Tool { program: "baresip", package: "baresip-core" };
 
 impl Tool {
     /// Whether it is installed.

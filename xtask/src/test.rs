@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every test of the workspace through one runner, whose verdict is the last thing printed.
 //!
 //! The node is built first, in release mode: the end-to-end tests are about the binary that is shipped. They find it
-//! by [`BINARY`]. Tests that need root, sipp or a kernel feature which the machine lacks skip themselves and say so;
+//! by [`BINARY`]. Tests that need root, a phone or a kernel feature which the machine lacks skip themselves and say so;
 //! under `CI=true` a lack is a failure, because a green run must mean that everything ran.
 
 use std::path::Path;
@@ -26,8 +26,8 @@ Examples:
   cargo xtask test                   everything
   cargo xtask test neighbour         tests with `neighbour` in their name
 
-As root with sipp (apt: sip-tester) everything runs; without them the tests that need them skip themselves
-aloud, and under CI=true that is a failure. With cargo-nextest installed it is the runner; otherwise
+As root with sipp and baresip (apt: sip-tester, baresip-core) everything runs; without them the tests that
+need them skip themselves aloud, and under CI=true that is a failure. With cargo-nextest installed it is the runner; otherwise
 `cargo test` is. No BPF toolchain is needed: the committed object is what is tested.";
 
 /// Runs the tests.
@@ -73,7 +73,7 @@ pub fn ci() -> bool {
     std::env::var("CI").is_ok_and(|value| matches!(value.as_str(), "true" | "1"))
 }
 
-/// What the end-to-end tests need and this machine has not. As root sipp is installed rather than missed.
+/// What the end-to-end tests need and this machine has not. As root the phones are installed rather than missed.
 pub fn lacks() -> Vec<&'static str> {
     if !machine::is_root() {
         return vec!["root"];
@@ -84,6 +84,10 @@ pub fn lacks() -> Vec<&'static str> {
             warn(failure);
             lacks.push(name);
         }
+    }
+    // One test alone needs it, and skips itself.
+    if let Err(failure) = machine::ensure(&[machine::BARESIP]) {
+        warn(failure);
     }
     lacks
 }

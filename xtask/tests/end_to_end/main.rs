@@ -5,20 +5,30 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "what cannot be had here fails the test")]
 
+mod authentic;
 mod authentication;
+mod baresip;
 mod bench;
 mod calls;
+mod cancel;
+mod cast;
 mod commands;
+mod credentials;
+mod crowd;
 mod failover;
+mod forks;
 mod fragments;
 mod gateway;
 mod jumbo;
 mod kill;
 mod laboratory;
+mod lossy;
 mod misuse;
 mod mtu;
 mod neighbours;
 mod phone;
+mod relay;
+mod scenario;
 mod service;
 mod signals;
 mod workers;

@@ -6,6 +6,11 @@ use std::time::{Duration, Instant};
 
 use strowger_xtask::namespace::Namespace;
 
+/// What every phone says of itself. Without it a request may be shorter than the challenge to it, which a node keeps to
+/// itself then: nobody gets more from it than he sent.
+const MANNERS: &str = "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, NOTIFY, MESSAGE, UPDATE\r\n\
+                       User-Agent: a phone of the end-to-end tests\r\n";
+
 /// One user behind one socket.
 pub(crate) struct Phone {
     pub(crate) user: String,
@@ -69,16 +74,21 @@ impl Phone {
         }
     }
 
-    /// A REGISTER for an hour.
+    /// A REGISTER of its own address for an hour.
     pub(crate) fn register(&mut self) -> String {
+        self.register_contact(&format!("<sip:{}@{}>", self.user, self.address))
+    }
+
+    /// A REGISTER of this contact, wherever it is, for an hour.
+    pub(crate) fn register_contact(&mut self, contact: &str) -> String {
         self.sequence += 1;
         let Self { user, address, node, sequence, .. } = self;
         let domain = host(*node);
         format!(
             "REGISTER sip:{domain} SIP/2.0\r\nVia: SIP/2.0/UDP {address};branch=z9hG4bK-{user}-r{sequence};rport\r\n\
              Max-Forwards: 70\r\nFrom: <sip:{user}@{domain}>;tag={user}\r\nTo: <sip:{user}@{domain}>\r\n\
-             Call-ID: register-{user}@test\r\nCSeq: {sequence} REGISTER\r\nContact: <sip:{user}@{address}>\r\n\
-             Expires: 3600\r\nContent-Length: 0\r\n\r\n"
+             Call-ID: register-{user}@test\r\nCSeq: {sequence} REGISTER\r\nContact: {contact}\r\n\
+             Expires: 3600\r\n{MANNERS}Content-Length: 0\r\n\r\n"
         )
     }
 
@@ -99,9 +109,48 @@ impl Phone {
             "INVITE sip:{to}@{domain} SIP/2.0\r\nVia: SIP/2.0/UDP {address};branch=z9hG4bK-{user}-i{sequence};rport\r\n\
              Max-Forwards: 70\r\nFrom: <sip:{user}@{domain}>;tag={user}\r\nTo: <sip:{to}@{domain}>\r\n\
              Call-ID: call-{sequence}-{user}@test\r\nCSeq: {sequence} INVITE\r\nContact: <sip:{user}@{address}>\r\n\
-             Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
+             {MANNERS}Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         )
+    }
+
+    /// CANCEL of an INVITE: its branch, its number (RFC 3261 section 9.1).
+    pub(crate) fn cancel(invite: &str) -> String {
+        let to = Received { text: invite.to_owned() }.headers("To")[0].to_owned();
+        of_transaction(invite, "CANCEL", &to)
+    }
+
+    /// ACK for a final response other than 2xx: part of the INVITE's transaction (section 17.1.1.3).
+    pub(crate) fn acknowledge_refusal(invite: &str, response: &Received) -> String {
+        of_transaction(invite, "ACK", response.headers("To")[0])
+    }
+
+    /// ACK for a 2xx.
+    pub(crate) fn acknowledge(&self, invite: &str, response: &Received) -> String {
+        let number = Received { text: invite.to_owned() }.number();
+        self.in_dialog("ACK", number, response)
+    }
+
+    /// A request to whom answered so, along the route set that the response began (section 12.2.1.1).
+    pub(crate) fn in_dialog(&self, method: &str, number: u32, response: &Received) -> String {
+        let Self { user, address, .. } = self;
+        let contact = response.headers("Contact")[0];
+        let target = contact.trim_start_matches('<').split('>').next().unwrap_or_default();
+        let header = |name: &str| response.headers(name)[0].to_owned();
+        let mut text = format!(
+            "{method} {target} SIP/2.0\r\nVia: SIP/2.0/UDP {address};branch=z9hG4bK-{user}-{method}-{number};rport\r\n"
+        );
+        for route in response.headers("Record-Route").iter().rev() {
+            text.push_str(&format!("Route: {route}\r\n"));
+        }
+        text.push_str(&format!(
+            "Max-Forwards: 70\r\nFrom: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {number} {method}\r\n\
+             Content-Length: 0\r\n\r\n",
+            header("From"),
+            header("To"),
+            header("Call-ID")
+        ));
+        text
     }
 
     /// Sends until there is an answer, every 500 ms (T1) and at most so many times.
@@ -111,6 +160,21 @@ impl Phone {
             self.receive(Duration::from_millis(500))
         })
     }
+}
+
+/// A request of the INVITE's transaction.
+fn of_transaction(invite: &str, method: &str, to: &str) -> String {
+    let sent = Received { text: invite.to_owned() };
+    let header = |name: &str| sent.headers(name)[0].to_owned();
+    format!(
+        "{method} {} SIP/2.0\r\nVia: {}\r\nMax-Forwards: 70\r\nFrom: {}\r\nTo: {to}\r\nCall-ID: {}\r\n\
+         CSeq: {} {method}\r\nContent-Length: 0\r\n\r\n",
+        invite.split(' ').nth(1).unwrap_or_default(),
+        header("Via"),
+        header("From"),
+        header("Call-ID"),
+        sent.number()
+    )
 }
 
 /// A message from the node.
@@ -127,6 +191,11 @@ impl Received {
             .filter(|(found, _)| found.trim().eq_ignore_ascii_case(name))
             .map(|(_, value)| value.trim())
             .collect()
+    }
+
+    /// The number in CSeq.
+    pub(crate) fn number(&self) -> u32 {
+        self.headers("CSeq")[0].split(' ').next().and_then(|number| number.parse().ok()).expect("a CSeq")
     }
 
     /// What follows the empty line.

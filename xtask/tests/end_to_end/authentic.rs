@@ -1,0 +1,178 @@
+//! Nobody registers or calls without showing who he is: 401 and 407 with every algorithm, users from a file that
+//! `strowger user hash` made (RFC 3261 section 22, RFC 7616, RFC 8760).
+
+use strowger_xtask::lab::Lab;
+use strowger_xtask::node::{Configuration, Node};
+
+use crate::bench::{Bench, PATIENCE};
+use crate::cast::Player;
+use crate::credentials::{Algorithm, authorized, users};
+use crate::phone::{Phone, Received};
+use crate::scenario::Scenario;
+
+const USERS: [(&str, &str, &str); 3] = [
+    ("alice", "looking-glass", "active"),
+    ("bob", "a \"quoted\" one", "active"),
+    ("mallory", "right-but-suspended", "suspended"),
+];
+
+fn start(bench: &Bench, algorithm: &str) -> Node {
+    let configuration = Configuration {
+        open: false,
+        auth: format!("algorithms: [{algorithm}], users: {}", users(bench, &USERS).display()),
+        ..bench.configuration("copy")
+    };
+    let node = bench.start(&configuration);
+    bench.warm_up(Lab::PEERS_V4.into(), Lab::node_v4());
+    node
+}
+
+fn password(user: &str) -> &'static str {
+    USERS.iter().find(|(name, ..)| *name == user).map(|(_, password, _)| *password).unwrap()
+}
+
+/// sipp knows MD5 alone.
+#[test]
+fn sipp_registers_and_calls_with_md5() {
+    const CALLS: u32 = 20;
+    let Some(bench) = Bench::with_sipp() else { return };
+    let node = start(&bench, "MD5");
+    let line = |name: &str, password: &str| {
+        vec![format!("{name};bob;[authentication username={name} password={password}]")]
+    };
+    let register = Scenario::calling("register")
+        .register(false)
+        .expect("register", 401)
+        .register(true)
+        .expect("register", 200);
+    let (alice, bob) = (Player::at(5080), Player::at(5070));
+    let domain = "10.77.0.2";
+    alice.asks_for(domain).calls(&bench, &register, &line("alice", "looking-glass"), 1);
+    let wrong = Scenario::calling("wrong")
+        .register(false)
+        .expect("register", 401)
+        .register(true)
+        .expect("register", 401);
+    bob.asks_for(domain).calls(&bench, &wrong, &line("bob", "not-his"), 1);
+    bob.asks_for(domain).calls(&bench, &wrong, &line("nobody", "at-all"), 1);
+    assert_eq!(
+        node.status().unwrap().registrations.bindings,
+        1,
+        "who has the wrong password is bound nowhere"
+    );
+    let suspended = Scenario::calling("suspended")
+        .register(false)
+        .expect("register", 401)
+        .register(true)
+        .expect("register", 403);
+    bob.asks_for(domain).calls(&bench, &suspended, &line("mallory", "right-but-suspended"), 1);
+
+    // Alice calls her own phone from another one: sipp cannot say a password with quotation marks, as Bob's.
+    let answering = alice.waits(&bench, &Scenario::called("answering").answers(50));
+    let calling = Scenario::calling("calling")
+        .invite(false)
+        .expect("invite", 407)
+        .ack_refusal()
+        .invite(true)
+        .perhaps("invite", 100)
+        .perhaps("invite", 180)
+        .expect("invite", 200)
+        .ack()
+        .pause(50)
+        .bye();
+    let caller = Player::at(5090);
+    let to_alice = vec!["alice;alice;[authentication username=alice password=looking-glass]".to_owned()];
+    caller.asks_for("alice@10.77.0.2").calls(&bench, &calling, &to_alice, CALLS);
+    let tally = answering.finish(PATIENCE).unwrap();
+    assert_eq!((tally.ok, tally.failed), (u64::from(CALLS), 0), "{tally:?}");
+    let status = node.status().unwrap();
+    assert_eq!(status.event("auth_accepted"), u64::from(CALLS) + 1);
+    assert_eq!(status.event("auth_rejected"), 2);
+    assert_eq!(status.event("auth_forbidden"), 1);
+}
+
+/// Registers, calls, hangs up with an algorithm; is not believed with a wrong password, nor twice.
+fn by_our_own_client(algorithm: Algorithm) {
+    let Some(bench) = Bench::plain() else { return };
+    let node = start(&bench, algorithm.name());
+    let phone = |user, port| Phone::new(&bench.lab.peers, user, (Lab::PEERS_V4, port).into(), Lab::node_v4());
+    let (mut alice, mut bob) = (phone("alice", 5081), phone("bob", 5082));
+    for phone in [&mut alice, &mut bob] {
+        let request = phone.register();
+        let challenge = answered(phone, &request, "401");
+        let with = |password| authorized(&request, &challenge, algorithm, password, 1);
+        answered(phone, &with("wrong"), "401");
+        answered(phone, &with(password(&phone.user)), "200");
+        // Who has read it on the wire cannot say it again: the nonce is used up (a new transaction, the same proof).
+        let replayed = with(password(&phone.user)).replacen(";rport", "-again;rport", 1);
+        assert!(answered(phone, &replayed, "401").text.contains("stale=true"));
+    }
+    assert_eq!(node.status().unwrap().registrations.bindings, 2);
+
+    let mut mallory = phone("mallory", 5083);
+    let request = mallory.register();
+    let challenge = answered(&mallory, &request, "401");
+    answered(&mallory, &authorized(&request, &challenge, algorithm, password("mallory"), 1), "403");
+    // Alice's password does not make her Bob.
+    let as_bob = alice.register().replace("alice", "bob");
+    let challenge = answered(&alice, &as_bob, "401");
+    let given = authorized(
+        &as_bob.replace("From: <sip:bob", "From: <sip:alice"),
+        &challenge,
+        algorithm,
+        password("alice"),
+        1,
+    );
+    answered(&alice, &given, "403");
+
+    let invite = alice.invite("bob", "v=0\r\n");
+    let challenge = answered(&alice, &invite, "407");
+    alice.send(&Phone::acknowledge_refusal(&invite, &challenge));
+    let invite = authorized(&invite, &challenge, algorithm, password("alice"), 1);
+    alice.send(&invite);
+    let received = bob.receive(PATIENCE).expect("the INVITE");
+    assert!(received.text.starts_with("INVITE sip:bob@"), "{}", received.text);
+    assert!(
+        received.headers("Proxy-Authorization").is_empty(),
+        "what was for us goes no further: {}",
+        received.text
+    );
+    bob.send(&received.reply("200 OK", bob.address));
+    let answer = final_response(&alice);
+    assert!(answer.text.starts_with("SIP/2.0 200 "), "{}", answer.text);
+    alice.send(&alice.acknowledge(&invite, &answer));
+    assert!(bob.receive(PATIENCE).expect("the ACK").text.starts_with("ACK "));
+    // The token in the route set shows that the dialog is ours: no challenge within it.
+    alice.send(&alice.in_dialog("BYE", answer.number() + 1, &answer));
+    let bye = bob.receive(PATIENCE).expect("the BYE");
+    assert!(bye.text.starts_with("BYE "), "{}", bye.text);
+    bob.send(&bye.reply("200 OK", bob.address));
+    assert!(final_response(&alice).text.starts_with("SIP/2.0 200 "));
+}
+
+/// Asks, and the final response has this code.
+fn answered(phone: &Phone, request: &str, code: &str) -> Received {
+    phone.send(request);
+    let response = final_response(phone);
+    assert!(response.text.starts_with(&format!("SIP/2.0 {code} ")), "{} after\n{request}", response.text);
+    response
+}
+
+fn final_response(phone: &Phone) -> Received {
+    loop {
+        let response = phone.receive(PATIENCE).expect("an answer");
+        if !response.text.starts_with("SIP/2.0 1") {
+            return response;
+        }
+    }
+}
+
+#[test]
+fn sha_256_registers_and_calls() {
+    by_our_own_client(Algorithm::Sha256);
+}
+
+#[test]
+fn sha_512_256_registers_and_calls() {
+    by_our_own_client(Algorithm::Sha512_256);
+}
