@@ -1,5 +1,5 @@
-//! A node that wants to know who calls: each algorithm from the users file to the 200, and real phones that answer
-//! challenges.
+//! A node that wants to know who calls: each algorithm from the users file to the 200. Real phones that answer
+//! challenges are in `impostors` and `baresip`.
 
 use std::fs;
 use std::io::Write as _;
@@ -12,10 +12,9 @@ use md5::Md5;
 use rustix::process::Signal;
 use sha2::{Digest as _, Sha256, Sha512_256};
 use strowger_xtask::lab::Lab;
-use strowger_xtask::machine;
 use strowger_xtask::node::Configuration;
 
-use crate::bench::{Bench, PATIENCE, binary, say};
+use crate::bench::{Bench, PATIENCE, binary};
 use crate::phone::{Phone, Received};
 
 const REALM: &str = "lab";
@@ -177,74 +176,4 @@ fn the_users_file_is_read_again_on_sighup_and_a_bad_one_is_not_taken() {
     assert_eq!((knows("alice", 5106), knows("bob", 5107)), ("401".to_owned(), "200".to_owned()));
     let log = fs::read_to_string(bench.directory.path().join("node.log")).unwrap();
     assert!(log.contains("sha-257"), "the error names the key: {log}");
-}
-
-#[test]
-fn sipp_answers_challenges() {
-    let Some(bench) = Bench::with(&[machine::SIPP]) else { return };
-    let file = users(&bench, &["1000", "1001"]);
-    let node = bench.start(&closed(&bench, "MD5", &file));
-    let directory = bench.directory.path();
-    let sipp = |scenario: &str, text: &str, port: u16, lines: &[String], more: &[&str]| {
-        let (xml, csv) =
-            (directory.join(format!("{scenario}.xml")), directory.join(format!("{scenario}.csv")));
-        fs::write(&xml, text).unwrap();
-        fs::write(&csv, format!("SEQUENTIAL\n{}\n", lines.join("\n"))).unwrap();
-        let mut command = Command::new("ip");
-        command
-            .args(["netns", "exec", bench.lab.peers.name(), "sipp", "-sf"])
-            .arg(&xml)
-            .arg("-inf")
-            .arg(&csv);
-        command.args([
-            "-nostdin",
-            "-i",
-            &Lab::PEERS_V4.to_string(),
-            "-p",
-            &port.to_string(),
-            "-timeout",
-            "30s",
-        ]);
-        command
-            .args(["-timeout_error", "-trace_err", "-error_file"])
-            .arg(directory.join(format!("{scenario}.err")));
-        command.args(more).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        command
-    };
-    let answer = |name: &str| format!("[authentication username={name} password={name}-secret]");
-    for (name, port) in [("1000", 5080), ("1001", 5070)] {
-        let line = format!("{name};{port};{}", answer(name));
-        let target = Lab::node_v4().to_string();
-        let mut command = sipp(
-            "register",
-            include_str!("../../scenarios/register_digest.xml"),
-            port,
-            &[line],
-            &["-m", "1", &target],
-        );
-        let status = command.status().unwrap();
-        assert!(
-            status.success(),
-            "{name}: {}",
-            fs::read_to_string(directory.join("register.err")).unwrap_or_default()
-        );
-    }
-    let mut called = sipp("uas", include_str!("../../scenarios/uas.xml"), 5070, &["x".into()], &["-m", "5"]);
-    let mut called = called.spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(500));
-    let line = format!("1000;1001;{}", answer("1000"));
-    // sipp takes the node's address for the URI that it signs, unless told.
-    let uri = format!("1001@{}", Lab::node_v4());
-    let target = Lab::node_v4().to_string();
-    let more = ["-m", "5", "-r", "5", "-d", "100", "-auth_uri", &uri, &target];
-    let mut calling = sipp("uac", include_str!("../../scenarios/uac_digest.xml"), 5080, &[line], &more);
-    let status = calling.status().unwrap();
-    let complaint = || fs::read_to_string(directory.join("uac.err")).unwrap_or_default();
-    let ended = called.wait().unwrap();
-    assert!(status.success() && ended.success(), "{}", complaint());
-    let status = node.status().unwrap();
-    let of = |name: &str| status.whole["sip"]["counters"][name].as_u64().unwrap_or_default();
-    assert_eq!((of("auth_accepted"), of("auth_rejected"), of("auth_replayed")), (7, 0, 0));
-    assert_eq!((of("reply_401"), of("reply_407")), (2, 5));
-    say("sipp registered 2 phones and made 5 calls with MD5");
 }

@@ -5,7 +5,6 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "what cannot be had here fails the test")]
 
-mod authentic;
 mod authentication;
 mod baresip;
 mod bench;
@@ -19,6 +18,7 @@ mod failover;
 mod forks;
 mod fragments;
 mod gateway;
+mod impostors;
 mod jumbo;
 mod kill;
 mod laboratory;

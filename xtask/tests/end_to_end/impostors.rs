@@ -1,5 +1,5 @@
-//! Nobody registers or calls without showing who he is: 401 and 407 with every algorithm, users from a file that
-//! `strowger user hash` made (RFC 3261 section 22, RFC 7616, RFC 8760).
+//! Who is believed and who is not: real phones with the right password and with a wrong one, users who are suspended,
+//! credentials that somebody read on the wire, and those of another (RFC 3261 section 22, RFC 7616, RFC 8760).
 
 use strowger_xtask::lab::Lab;
 use strowger_xtask::node::{Configuration, Node};
@@ -33,7 +33,7 @@ fn password(user: &str) -> &'static str {
 
 /// sipp knows MD5 alone.
 #[test]
-fn sipp_registers_and_calls_with_md5() {
+fn sipp_is_believed_with_the_right_password_alone() {
     const CALLS: u32 = 20;
     let Some(bench) = Bench::with_sipp() else { return };
     let node = start(&bench, "MD5");
@@ -168,11 +168,11 @@ fn final_response(phone: &Phone) -> Received {
 }
 
 #[test]
-fn sha_256_registers_and_calls() {
+fn nobody_borrows_a_proof_by_sha_256() {
     by_our_own_client(Algorithm::Sha256);
 }
 
 #[test]
-fn sha_512_256_registers_and_calls() {
+fn nobody_borrows_a_proof_by_sha_512_256() {
     by_our_own_client(Algorithm::Sha512_256);
 }
