@@ -445,6 +445,26 @@ mod tests {
         }
     }
 
+    /// RFC 5118 section 4.5; RFC 4475 section 3.2.1.
+    #[test]
+    fn received_may_have_brackets_and_a_cookie_alone_is_none() {
+        for address in ["2001:db8::9", "[2001:db8::9]"] {
+            let text = format!("SIP/2.0/UDP a;received={address}");
+            let via = Via::parse(text.as_bytes()).unwrap();
+            assert_eq!(via.received(), Some("2001:db8::9".parse().unwrap()), "{text}");
+        }
+        for (branch, made) in [
+            ("z9hG4bK", false),
+            ("z9hG4bK1", true),
+            ("Z9HG4BK1", true),
+            ("z9hG4b", false),
+            ("1z9hG4bK1", false),
+        ] {
+            let text = format!("SIP/2.0/UDP a;branch={branch}");
+            assert_eq!(Via::parse(text.as_bytes()).unwrap().has_magic_cookie(), made, "{text}");
+        }
+    }
+
     #[test]
     fn half_vias_are_errors() {
         for (text, fault) in [
