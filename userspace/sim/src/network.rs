@@ -12,6 +12,7 @@ use std::collections::{HashMap, HashSet};
 use strowger_engine::Time;
 
 use crate::dice::Dice;
+use crate::promise::LOCAL_TRANSACTIONS;
 
 /// How the network treats datagrams, the same for all ways.
 #[derive(Clone, Debug)]
@@ -54,7 +55,7 @@ pub(crate) struct Likeness {
     pub(crate) to: SocketAddr,
     /// Hash of start line, top branch and CSeq.
     pub(crate) message: u64,
-    /// INVITE or its provisional response: few copies are sent of those.
+    /// Neither the final response to an INVITE nor an ACK: few copies are sent of it.
     pub(crate) precious: bool,
 }
 
@@ -82,9 +83,12 @@ impl Network {
     }
 
     /// Copies of a message that are lost in a row at most. An INVITE has seven copies in 64*T1 and stops being
-    /// repeated with the first provisional response: one of two. Everything else has eleven: one of three.
+    /// repeated with the first provisional response; any other request has eleven, for the way there and back over
+    /// two hops or three, and nobody says that it was in vain (RFC 4320): one of two. The final response to an INVITE
+    /// and its ACK are repeated until they are there: two of three.
     const fn mercy(likeness: &Likeness) -> u32 {
-        if likeness.precious { 1 } else { 2 }
+        // What a node answers without a transaction is not repeated by itself.
+        if likeness.precious || !LOCAL_TRANSACTIONS { 1 } else { 2 }
     }
 
     /// Decides about one datagram; `call` is the hash of its Call-ID.
@@ -174,7 +178,11 @@ mod tests {
             (0..6).map(|_| network.pass(Time::START, likeness(1, precious), 1) == Passage::Lost).collect()
         };
         assert_eq!(fates(true), [true, false, true, false, true, false]);
-        assert_eq!(fates(false), [true, true, false, true, true, false]);
+        let twice = [true, true, false, true, true, false];
+        assert_eq!(
+            fates(false),
+            if LOCAL_TRANSACTIONS { twice } else { [true, false, true, false, true, false] }
+        );
         assert!(!network.severed(1));
     }
 

@@ -14,6 +14,8 @@ pub(crate) struct Promise {
 }
 
 /// The engine has transactions.
-pub(crate) const STATEFUL: bool = false;
+pub(crate) const STATEFUL: bool = true;
 /// The engine forks.
 pub(crate) const FORKS: bool = false;
+/// Requests that the node answers itself, after their credentials, are transactions too.
+pub(crate) const LOCAL_TRANSACTIONS: bool = false;

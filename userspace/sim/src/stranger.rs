@@ -80,7 +80,7 @@ impl Stranger {
             Harm::ForgedResponse => self.forged_response(heard),
             Harm::SpoofedCancel => self.spoofed_cancel(heard),
             Harm::SpoofedBye => self.spoofed_bye(heard),
-            Harm::Hijack if !self.guarded => vec![],
+            Harm::Hijack | Harm::Replay if !self.guarded => vec![],
             Harm::Hijack => {
                 let contact = format!("<sip:{user}@{}>", self.address);
                 let lines = [("Contact", contact), ("Expires", "600".to_owned())];

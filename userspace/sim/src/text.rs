@@ -30,6 +30,10 @@ impl<'a> Message<'a> {
         }
         let mut headers = Vec::with_capacity(16);
         for line in lines {
+            // Nobody here folds lines but strangers.
+            if line.starts_with([' ', '\t']) {
+                return None;
+            }
             let (name, value) = line.split_once(':')?;
             headers.push((long_name(name.trim_end()), value.trim()));
         }

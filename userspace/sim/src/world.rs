@@ -8,7 +8,7 @@ use core::cmp::Ordering;
 use core::hash::Hasher as _;
 use core::net::SocketAddr;
 use core::time::Duration;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 
 use siphasher::sip::SipHasher13;
 use strowger_engine::Time;
@@ -346,6 +346,10 @@ impl World {
             self.network.sever(call, address.ip());
         }
         if out.died {
+            // Whoever it talked to hears nothing more.
+            for call in self.phones[n].call_hashes() {
+                self.network.sever(call, address.ip());
+            }
             self.trace.note(self.now, Some(address), || "dies".to_owned());
         }
         for (at, alarm) in out.alarms {
@@ -389,11 +393,14 @@ impl World {
             witness.compare(self.now, &node.location);
             self.node_faults(n);
         }
+        // A 2xx is repeated by the callee alone: cut off, it takes the final response with it.
+        let answered: HashSet<u64> = self.phones.iter().flat_map(Phone::answered_hashes).collect();
+        let gone = |call| answered.contains(&call) && self.network.severed(call);
         let verdicts: Vec<String> = self
             .phones
             .iter()
             .filter(|phone| !phone.dead && self.phones_judge)
-            .flat_map(|phone| phone.verdicts(&self.network))
+            .flat_map(|phone| phone.verdicts(&self.network, &gone))
             .collect();
         for what in verdicts {
             self.fault(what);
@@ -437,8 +444,9 @@ fn likeness(from: SocketAddr, to: SocketAddr, bytes: &[u8]) -> (Likeness, u64) {
         hasher.write(part.as_bytes());
         hasher.write_u8(0);
     }
-    let precious = message.method() == "INVITE" && message.code().is_none_or(|code| code < 200);
-    (Likeness { from, to, message: hasher.finish(), precious }, call_hash(message.call_id()))
+    let lasting = message.method() == "ACK"
+        || message.method() == "INVITE" && message.code().is_some_and(|code| code >= 200);
+    (Likeness { from, to, message: hasher.finish(), precious: !lasting }, call_hash(message.call_id()))
 }
 
 #[cfg(test)]

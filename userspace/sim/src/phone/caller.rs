@@ -39,7 +39,7 @@ impl Phone {
     pub(super) fn call(&mut self, now: Time, plan: CallPlan) {
         let tag = self.new_tag();
         let from = format!("\"{}\" <{}>;tag={tag}", self.name, self.aor());
-        let mut extra = vec![("Contact", self.contact()), ("Allow", ALLOW.to_owned())];
+        let mut extra = vec![("Contact", self.contact())];
         if plan.reliable {
             extra.push(("Supported", "100rel".to_owned()));
         }
@@ -249,5 +249,3 @@ impl Phone {
         true
     }
 }
-
-const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, MESSAGE, SUBSCRIBE, NOTIFY";

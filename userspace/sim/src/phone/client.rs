@@ -79,6 +79,9 @@ impl Client {
     }
 }
 
+const ALLOW: &str =
+    "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, MESSAGE, SUBSCRIBE, NOTIFY, REFER";
+
 impl Phone {
     /// Begins a transaction; returns its index.
     pub(crate) fn request(&mut self, now: Time, recipe: Recipe, purpose: Purpose, tries: u8) -> usize {
@@ -97,6 +100,9 @@ impl Phone {
         let mut draft = self.begin(&recipe, &branch);
         for (name, value) in &recipe.extra {
             draft.line(name, value);
+        }
+        if self.style.wordy && recipe.method != "CANCEL" {
+            draft.line("Allow", ALLOW).line("Supported", "replaces, outbound, gruu, path, timer, norefersub");
         }
         // CANCEL is not authenticated (section 22.1); ACK repeats what its INVITE had.
         if recipe.method != "CANCEL" {
@@ -121,6 +127,11 @@ impl Phone {
             tries,
         });
         id
+    }
+
+    /// Whether the INVITE with this branch has its final response.
+    pub(super) fn is_answered(&self, branch: &str) -> bool {
+        self.clients.iter().any(|c| c.branch == branch && c.recipe.method == "INVITE" && c.outcome.is_some())
     }
 
     /// Whether a REGISTER is under way.

@@ -22,6 +22,7 @@ use strowger_engine::Time;
 
 use crate::dice::Dice;
 use crate::network::Network;
+use crate::promise::LOCAL_TRANSACTIONS;
 use crate::text::Message;
 use crate::world::call_hash;
 pub(crate) use digest::{Known, Proof, credentials_of, verify};
@@ -311,7 +312,8 @@ impl Phone {
     }
 
     /// What is wrong at the end of the world, when nothing is under way any more.
-    pub(crate) fn verdicts(&self, network: &Network) -> Vec<String> {
+    /// `gone` knows the calls whose answer nobody could repeat.
+    pub(crate) fn verdicts(&self, network: &Network, gone: &dyn Fn(u64) -> bool) -> Vec<String> {
         let mut wrong = Vec::new();
         let host = self.address.ip();
         for client in &self.clients {
@@ -322,7 +324,11 @@ impl Phone {
             // Whatever became of the callee, an INVITE is answered by the first node. Nobody answers another request
             // for a callee that is silent (RFC 4320).
             let excused = match client.recipe.method {
-                "INVITE" if client.recipe.remote == self.proxy => network.severed_at(call, host),
+                "INVITE" if client.recipe.remote == self.proxy => {
+                    network.severed_at(call, host) || gone(call)
+                }
+                // Whoever has no transaction for it any more may leave it unanswered (section 9.2 says SHOULD).
+                "CANCEL" => self.is_answered(&client.branch) || network.severed(call),
                 _ => network.severed(call),
             };
             if !excused {
@@ -338,6 +344,8 @@ impl Phone {
         }
         if let Some(what) = self.registration_verdict() {
             let excused = self.hopeless
+                // Every 200 that is lost is a 401 and one of three tries without.
+                || !LOCAL_TRANSACTIONS
                 || self.registration_calls().any(|call| network.severed(call_hash(call)))
                 || network.severed_host(host);
             if !excused {
@@ -367,6 +375,18 @@ impl Phone {
             }
         }
         wrong
+    }
+
+    /// The calls that it answered with 2xx.
+    pub(crate) fn answered_hashes(&self) -> impl Iterator<Item = u64> {
+        let answered = |s: &&server::Server| s.invite() && s.final_code.is_some_and(|code| code < 300);
+        self.servers.iter().filter(answered).map(|s| call_hash(&s.call_id))
+    }
+
+    /// Every call that it had to do with.
+    pub(crate) fn call_hashes(&self) -> Vec<u64> {
+        let own = self.clients.iter().map(|c| c.recipe.call_id.as_str());
+        own.chain(self.servers.iter().map(|s| s.call_id.as_str())).map(call_hash).collect()
     }
 
     /// Calls that were answered, for a report of what a run covered.

@@ -129,6 +129,13 @@ impl Phone {
         }
     }
 
+    /// A registration that never worked does not count as one that has lasted long enough; for a few tries.
+    fn start_over(&mut self) {
+        if !self.registration.granted && self.registration.cseq < 20 {
+            self.registration.began = None;
+        }
+    }
+
     pub(super) fn not_registered(
         &mut self,
         now: Time,
@@ -141,6 +148,7 @@ impl Phone {
                 let least = message.get("Min-Expires").and_then(|text| text.parse().ok());
                 if let (Some(least), Some(binding)) = (least, &mut self.binding) {
                     binding.expires = binding.expires.max(least);
+                    self.start_over();
                     self.refresh(now);
                 }
             }
@@ -150,9 +158,13 @@ impl Phone {
                 if recipe.extra.iter().any(|(name, value)| *name == "Expires" && value == "0") {
                     return;
                 }
+                self.start_over();
                 self.alarm(now, after, Alarm::Refresh);
             }
-            Some((503, _)) | None => self.alarm(now, Duration::from_secs(30), Alarm::Refresh),
+            Some((503, _)) | None => {
+                self.start_over();
+                self.alarm(now, Duration::from_secs(30), Alarm::Refresh);
+            }
             Some(_) => {}
         }
     }

@@ -79,17 +79,22 @@ pub(crate) struct Style {
     pub(crate) eager_credentials: bool,
     /// The digest algorithms it can do, as a mask: 1 MD5, 2 SHA-256.
     pub(crate) algorithms: u8,
+    /// Says of itself what most phones say: a node offers a stranger no more octets than it got.
+    pub(crate) wordy: bool,
 }
 
 impl Style {
     pub(crate) fn draw(dice: &mut Dice) -> Self {
+        let algorithms = dice.weighted(&[(3, 1), (2, 2), (3, 3)]);
         Self {
             compact: dice.chance(200),
             rport: dice.chance(600),
             joined_vias: dice.chance(200),
             tries: dice.chance(300),
             eager_credentials: dice.chance(500),
-            algorithms: dice.weighted(&[(3, 1), (2, 2), (3, 3)]),
+            algorithms,
+            // One that can do SHA-256 alone is modern.
+            wordy: algorithms == 2 || dice.chance(500),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use strowger_engine::{Location, Time};
 
 use crate::phone::{MARK, Proof, verify};
-use crate::promise::Promise;
+use crate::promise::{LOCAL_TRANSACTIONS, Promise};
 use crate::text::{Message, aor_of};
 use crate::world::hash;
 use book::{Asked, Book};
@@ -39,12 +39,20 @@ struct Request {
     /// Came from another node.
     peer: bool,
     asked: Option<Asked>,
-    /// Final responses that the node sent: code, tag, hash.
-    finals: Vec<(u16, String, u64)>,
+    /// Final responses that the node sent.
+    finals: Vec<Final>,
     cancelled: bool,
     /// The contacts of the user that it is for: URI, q, sure.
     targets: Vec<(String, u16, bool)>,
     forks: Vec<Fork>,
+}
+
+struct Final {
+    code: u16,
+    tag: String,
+    hash: u64,
+    /// Nothing had been sent on: it is the node's own.
+    local: bool,
 }
 
 /// A request that the node made of it.
@@ -246,15 +254,21 @@ impl Witness {
         if code >= 200 {
             let tag = message.tag_of_to().unwrap_or_default().to_owned();
             let likeness = hash(bytes);
-            let again = request.finals.iter().any(|f| f.2 == likeness);
+            let again = request.finals.iter().any(|f| f.hash == likeness);
             if !again {
                 wrong.extend(request.judge_final(self.promise, &key, code, &tag));
-                request.finals.push((code, tag, likeness));
+                let local = request.forks.is_empty();
+                request.finals.push(Final { code, tag, hash: likeness, local });
             }
             if code == 200
                 && let Some(asked) = request.asked.clone()
             {
-                wrong.extend(self.book.granted(now, &asked, message, again && self.promise.stateful));
+                wrong.extend(self.book.granted(
+                    now,
+                    &asked,
+                    message,
+                    again && self.promise.stateful && LOCAL_TRANSACTIONS,
+                ));
             }
         }
         // A challenge that came from further on is one that the node's own let through.
@@ -264,8 +278,9 @@ impl Witness {
         // The first Via is where it came from: what a source was sent counts against what it had sent.
         let account = self.accounts.entry(to.ip()).or_default();
         account.trusted |= proven;
-        // What comes back from somebody inside is as long as he likes.
-        if !inside && (self.promise.stateful || key.method != "CANCEL") {
+        // What comes back from somebody inside, or from whoever a CANCEL went on to (section 16.10), is as long as he
+        // likes.
+        if !inside && key.method != "CANCEL" {
             account.sent += bytes.len();
         }
         if self.promise.guarded
@@ -306,6 +321,8 @@ impl Witness {
         let method = message.method();
         let known = self.branches.contains_key(branch);
         match method {
+            // Section 16.10: one that is about nothing it knows goes on without state.
+            "CANCEL" if !known && message.values("Via").count() > 1 => return,
             "CANCEL" => return self.cancel_out(now, branch),
             "ACK" if known => {
                 let early = self.fork(branch).is_some_and(|f| f.outcome.is_none_or(|code| code < 300));
@@ -424,12 +441,16 @@ impl Request {
         let success = (200..300).contains(&code);
         if key.method == "INVITE" && success {
             // Section 16.7 item 5: any number of 2xx, one for each UAS.
-            if self.finals.iter().any(|(c, t, _)| (200..300).contains(c) && t == tag) {
+            if self.finals.iter().any(|f| (200..300).contains(&f.code) && f.tag == tag) {
                 wrong.push(format!("two different 2xx of one UAS (Call-ID {call})"));
             }
             return wrong;
         }
-        if let Some((other, ..)) = self.finals.first() {
+        // Challenges are given without any state, so each is a new one (section 8.2.7).
+        let challenge = |code| matches!(code, 401 | 407) && self.forks.is_empty();
+        let stateless = challenge(code) && self.finals.iter().all(|f| challenge(f.code));
+        let local = self.finals.iter().all(|f| f.local) && !LOCAL_TRANSACTIONS;
+        if let Some(Final { code: other, .. }) = self.finals.first().filter(|_| !stateless && !local) {
             wrong.push(format!("{code} after {other} to one {} (Call-ID {call})", key.method));
         }
         wrong.extend(self.judge_choice(promise, code));
