@@ -36,12 +36,19 @@ pub struct Args {
     /// With --seed: shows only calls whose Call-ID contains this.
     #[arg(long, requires = "seed", value_name = "TEXT")]
     pub call: Option<String>,
+    /// Plants this bug into the engine first: the run must find it.
+    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(PLANTS))]
+    pub plant: Option<String>,
 }
+
+/// Bugs that can be planted: features of the engine.
+pub const PLANTS: [&str; 3] = ["timer-g", "cancel-match", "contact-order"];
 
 const HELP: &str = "\
 Examples:
   cargo xtask sim --seeds 100000              0 to 30 % loss, partitions, phones that die, strangers
   cargo xtask sim --seed 4711 --trace         the ladder of one seed
+  cargo xtask sim --plant timer-g             fails, or the simulation is blind
 
 Ends with the first seed that fails, and says how to see it again.";
 
@@ -50,7 +57,7 @@ Ends with the first seed that fails, and says how to see it again.";
 /// # Errors
 /// The build fails, or a seed does.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let mut command = Command::new(build()?);
+    let mut command = Command::new(build(args.plant.as_deref())?);
     match args.seed {
         Some(seed) => {
             command.arg("--seed").arg(seed.to_string());
@@ -79,10 +86,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
 }
 
-fn build() -> Result<PathBuf, Failure> {
+fn build(plant: Option<&str>) -> Result<PathBuf, Failure> {
     let step = Step::begin_long("build the simulation");
     let mut command = workspace::cargo();
     command.args(["build", "--release", "--package", "strowger-sim", "--bin", "strowger-sim"]);
+    if let Some(plant) = plant {
+        command.arg("--features").arg(format!("plant-{plant}"));
+    }
     let output =
         command.stdin(Stdio::null()).output().map_err(|error| process::not_started(&command, &error))?;
     interrupt::check()?;

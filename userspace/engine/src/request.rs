@@ -105,7 +105,9 @@ impl<'a> Request<'a> {
         };
         let hash =
             Prf::wide(&keys.branch).field(call_id).number(u64::from(cseq.number)).field(method.as_bytes());
-        if via.has_magic_cookie() {
+        if cfg!(feature = "plant-cancel-match") {
+            hash.finish128()
+        } else if via.has_magic_cookie() {
             let hash = hash.folded(via.branch().unwrap_or_default()).number(via.port().map_or(0, u64::from));
             match via.host() {
                 Host::Name(name) => hash.folded(name),

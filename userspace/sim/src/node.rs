@@ -2,10 +2,12 @@
 //! engine promises to its caller.
 
 use core::net::SocketAddr;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use strowger_engine::{Config, Credentials, Engine, Flow, Location, Occupancy, Time, Users, Verdict};
+use strowger_engine::{
+    CallStep, Config, Credentials, EndReason, Engine, Flow, Location, Occupancy, Time, Users, Verdict,
+};
 use strowger_sip::Buffer;
 
 use crate::world::hash;
@@ -42,6 +44,10 @@ pub(crate) struct Node {
     /// One for each worker.
     engines: Vec<Engine>,
     memory: Vec<u8>,
+    /// Calls (hashed) that nobody saw the end of: a record says so, if they were not cut off.
+    pub(crate) endless: Vec<u64>,
+    /// How often each dialog's record was closed.
+    ended: BTreeMap<(usize, String), u32>,
     pub(crate) faults: Vec<String>,
 }
 
@@ -66,7 +72,16 @@ impl Node {
             engine
         });
         let engines = engines.collect();
-        Self { name, address, location, engines, memory: vec![0xa5; BUFFER], faults: vec![] }
+        Self {
+            name,
+            address,
+            location,
+            engines,
+            memory: vec![0xa5; BUFFER],
+            endless: vec![],
+            ended: BTreeMap::new(),
+            faults: vec![],
+        }
     }
 
     /// A datagram arrived; what the node sends for it goes into `sent`.
@@ -102,7 +117,23 @@ impl Node {
         }
     }
 
+    /// What the engine says for call records: every dialog that is mentioned ends, once.
+    fn records(&mut self, worker: usize) {
+        while let Some(event) = self.engines[worker].next_event() {
+            let ends = matches!(event.step, CallStep::Ended { .. });
+            if let CallStep::Ended { reason: EndReason::TooLong, .. } = event.step {
+                self.endless.push(hash(event.call_id()));
+            }
+            let count = self.ended.entry((worker, event.id.to_string())).or_default();
+            if *count > 0 {
+                self.faults.push(format!("{}: {:?} for a dialog that had ended", self.name, event.step));
+            }
+            *count += u32::from(ends);
+        }
+    }
+
     fn drain(&mut self, worker: usize, now: Time, sent: &mut Vec<Sent>) {
+        self.records(worker);
         for _ in 0..AVALANCHE {
             let Some(mut buffer) = Buffer::new(&mut self.memory, HEADROOM..HEADROOM) else { return };
             let Some(flow) = self.engines[worker].transmit(now, &mut buffer) else {
@@ -160,6 +191,13 @@ impl Node {
             if !engine.is_idle() {
                 self.faults.push(format!("{}: the world is quiet, and the engine is not idle", self.name));
             }
+        }
+        let open = self.ended.values().filter(|count| **count == 0).count();
+        if open != 0 {
+            self.faults.push(format!(
+                "{}: the world is quiet, and the records of {open} dialogs are open",
+                self.name
+            ));
         }
         if self.location.bindings() != 0 {
             let left = self.location.bindings();

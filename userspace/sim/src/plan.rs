@@ -4,7 +4,7 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::{HashMap, HashSet};
 
-use strowger_engine::{Algorithm, Auth, Config, IpPrefix, Registrar, State, Time, Transactions};
+use strowger_engine::{Algorithm, Auth, Calls, Config, IpPrefix, Registrar, State, Time, Transactions};
 
 use crate::dice::Dice;
 use crate::network::{Network, Partition, Weather};
@@ -365,6 +365,7 @@ impl Draft {
             },
             max_bindings: 200,
             transactions: Transactions::sized(512),
+            calls: Calls { max_dialogs: 256, max_seconds: 1800, ..Calls::default() },
             stateless: !self.promise.stateful,
             record_route: true,
             secret,

@@ -16,6 +16,6 @@ pub(crate) struct Promise {
 /// The engine has transactions.
 pub(crate) const STATEFUL: bool = true;
 /// The engine forks.
-pub(crate) const FORKS: bool = false;
+pub(crate) const FORKS: bool = true;
 /// Requests that the node answers itself, after their credentials, are transactions too.
 pub(crate) const LOCAL_TRANSACTIONS: bool = false;

@@ -370,6 +370,9 @@ impl Record {
         };
         // Stable: the later ones come first already.
         order_used.sort_by_key(|n| core::cmp::Reverse(self.bindings.get(usize::from(*n)).map_or(0, |b| b.q)));
+        if cfg!(feature = "plant-contact-order") {
+            order_used.reverse();
+        }
         Found::Targets(Targets::new(self, order, count))
     }
 

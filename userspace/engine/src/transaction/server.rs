@@ -223,7 +223,7 @@ impl Core {
             self.arena.release_any(&mut transaction.last);
         } else {
             transaction.state = State::Completed;
-            if transaction.invite {
+            if transaction.invite && !cfg!(feature = "plant-timer-g") {
                 // Timer G.
                 transaction.repeat = self.timers.t1;
                 transaction.repeat_at = now.after(transaction.repeat);
