@@ -353,3 +353,17 @@ fn branches_of_both_families() {
         over(pair);
     }
 }
+
+/// Section 16.7 item 6: what a branch answered waits for the choice longer than its client transaction lasts (timer D).
+#[test]
+fn an_early_refusal_outlives_timer_d() {
+    let mut pair = phones(&["1", "1"]);
+    let rings = ring(&mut pair);
+    pair.pass(PHONES[0], &rings[0].response(302, "Moved Temporarily", "t0"));
+    pair.pass(PHONES[1], &rings[1].response(180, "Ringing", "t1"));
+    pair.pause(60_000);
+    pair.pass(PHONES[1], &rings[1].response(486, "Busy Here", "t1"));
+    let said = words(&waiting(&mut pair));
+    assert!(said.contains(&format!("{ALICE} 302")), "{said:?}");
+    over(pair);
+}

@@ -308,9 +308,15 @@ impl Core {
         let timer = self.branch_timer_number(slot);
         let t2 = self.timers.t2;
         let Some(branch) = self.branches.get_mut(slot) else { return };
-        let Some(invite) = self.transactions.get(branch.transaction).map(|t| t.invite) else { return };
+        let context = self.transactions.get(branch.transaction);
+        let Some((invite, undecided)) = context.map(|t| (t.invite, t.is_undecided())) else { return };
         if branch.end_at <= now {
             match branch.state {
+                // Timers D and K end the client transaction, not what it was answered: that waits for the choice.
+                State::Completed if undecided => {
+                    (branch.state, branch.end_at) = (State::Ended, NEVER);
+                    return;
+                }
                 State::Proceeding if invite && branch.cancel == Cancel::No => {
                     // Section 16.8: timer C.
                     counters.count(Event::BranchRangOut);
