@@ -24,7 +24,7 @@ fn gruus(pair: &mut Pair, text: &Text, contact: &str) -> (String, String) {
         done.all("Contact").into_iter().find(|line| line.contains(contact)).expect("its binding").to_owned();
     let value = |name: &str| {
         let from = line.find(&format!(";{name}=\"")).unwrap_or_else(|| panic!("no {name} in {line}"));
-        line[from..].split('"').nth(1).unwrap().to_owned()
+        line[from..].split('"').nth(1).expect("a quoted value").to_owned()
     };
     (value("pub-gruu"), value("temp-gruu"))
 }

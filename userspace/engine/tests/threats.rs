@@ -247,12 +247,13 @@ impl Ready {
 
     /// Nanoseconds of eight.
     fn time(&mut self, pair: &mut Pair) -> u128 {
-        let flow = Flow { local: US.parse().unwrap(), remote: ALICE.parse().unwrap() };
+        let flow =
+            Flow { local: US.parse().expect("an address"), remote: ALICE.parse().expect("an address") };
         let range = HEADROOM..HEADROOM + self.bytes.len();
         let mut took = 0;
         for _ in 0..8 {
             self.memory[range.clone()].copy_from_slice(&self.bytes);
-            let mut buffer = Buffer::new(&mut self.memory, range.clone()).unwrap();
+            let mut buffer = Buffer::new(&mut self.memory, range.clone()).expect("it fits");
             let start = Instant::now();
             let verdict = pair.engine.handle(pair.now, flow, &mut buffer);
             took += start.elapsed().as_nanos();

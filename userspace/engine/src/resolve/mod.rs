@@ -161,6 +161,10 @@ impl Addresses {
 
 /// What is known of a name now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "read at once; a box would be an allocation on the way of a message"
+)]
 pub(crate) enum Lookup {
     /// Where to send.
     Ready(Addresses),
@@ -171,6 +175,7 @@ pub(crate) enum Lookup {
 }
 
 #[derive(Clone, Copy)]
+#[expect(clippy::large_enum_variant, reason = "a place of a table of fixed size, which has room for either")]
 enum State {
     Free,
     /// It is being asked for.

@@ -188,7 +188,6 @@ mod tests {
         assert_eq!(dialled(&"1".repeat(256)), None);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one row of a table")]
     fn rewritten(
         uri: &str,
         strip: usize,
