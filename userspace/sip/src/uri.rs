@@ -101,12 +101,15 @@ impl<'a> Uri<'a> {
     /// reach; `None` for any other.
     #[inline(always)]
     fn usual(text: Text<'a>, start: usize) -> Option<Uri<'a>> {
+        // Bit 5 set makes letters lower case; a colon is only itself.
+        const SCHEME: u32 = u32::from_le_bytes(*b"sip:");
         let whole = text.rest(start);
         let head = text.bytes::<20>(start)?;
+        let scheme = u32::from_le_bytes(*head.first_chunk()?) | 0x0020_2020;
         let from = start + 4;
         let user_end = scan::plain_user(head.last_chunk()?);
         let (mut user, mut host_at) = (Piece::NONE, from);
-        if head[..4].as_array()?.map(|b| b | 0x20) != *b"sip:" || whole.len() > limit::REQUEST_URI {
+        if scheme != SCHEME || whole.len() > limit::REQUEST_URI {
             return None;
         }
         if user_end < 16 && head[4 + user_end] == b'@' {

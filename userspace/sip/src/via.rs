@@ -205,7 +205,7 @@ impl<'a> Via<'a> {
         while start + end < text.end() {
             let window = text.bytes::<{ 8 + 32 }>(start + end)?;
             let (name, value) = window.split_first_chunk::<8>()?;
-            // Bit 5 set makes lower case; none of the marks are those of another byte.
+            // Bit 5 set makes lower case. It also makes marks of two control bytes, of which a Via outside of quotes has none.
             let name = u64::from_le_bytes(*name) | word(b"        ");
             // A name that is there twice, or goes on, is found by the general way.
             if name == word(b";branch=") && branch == Piece::NONE {

@@ -1,3 +1,5 @@
+//! URIs: their parts, what is none, and the short way against the thorough one.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -135,6 +137,16 @@ fn usual_uris_go_the_short_way() {
     ] {
         assert!(!taken(text, after), "{text}");
     }
+}
+
+/// In a text that stands alone there may be any byte. The one that differs from a colon in a letter's case bit is none.
+#[test]
+fn a_scheme_ends_in_a_colon() {
+    let rest = "bob@192.0.2.4:5060;transport=udp;x=0123456789012345678901234567890123456789";
+    assert!(taken(&format!("sip:{rest}"), ""));
+    let other = format!("sip\x1a{rest}");
+    assert!(!taken(&other, ""));
+    assert_eq!(Uri::parse(other.as_bytes()).map(|_| ()).map_err(|e| e.fault), Err(ValueFault::Unexpected));
 }
 
 proptest! {
