@@ -151,8 +151,6 @@ pub enum ValueFault {
     Mismatch,
     /// A parameter that may be there once is there twice.
     DuplicateParameter,
-    /// Contact: `*` beside other values (RFC 3261 section 10.2.2).
-    Star,
     /// A protocol other than SIP/2.0 in a Via.
     Protocol,
 }
@@ -204,7 +202,6 @@ impl fmt::Display for ValueError {
             ValueFault::TooMany => "too many",
             ValueFault::Mismatch => "does not match",
             ValueFault::DuplicateParameter => "parameter twice",
-            ValueFault::Star => "* beside other contacts",
             ValueFault::Protocol => "not SIP/2.0",
         };
         write!(f, "{}: {what} at octet {}", self.header, self.at)

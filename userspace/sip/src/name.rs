@@ -314,54 +314,6 @@ impl HeaderName {
         let slot = slot(head) % SLOTS;
         (TABLE.heads[slot] == head).then_some(TABLE.names[slot])
     }
-
-    /// May this header stand in a message only once (RFC 3261 section 20 and the extensions' grammar)?
-    #[must_use]
-    pub fn is_singleton(self) -> bool {
-        use HeaderName::*;
-        matches!(
-            self,
-            CallId
-                | ContentDisposition
-                | ContentLength
-                | ContentType
-                | CSeq
-                | Date
-                | Event
-                | Expires
-                | FlowTimer
-                | From
-                | Identity
-                | MaxBreadth
-                | MaxForwards
-                | MimeVersion
-                | MinExpires
-                | MinSe
-                | Organization
-                | PChargingVector
-                | Priority
-                | RAck
-                | RSeq
-                | ReferSub
-                | ReferTo
-                | ReferredBy
-                | Replaces
-                | ReplyTo
-                | RetryAfter
-                | Server
-                | SessionExpires
-                | SessionId
-                | SipETag
-                | SipIfMatch
-                | Subject
-                | SubscriptionState
-                | SuppressIfMatch
-                | TargetDialog
-                | Timestamp
-                | To
-                | UserAgent
-        )
-    }
 }
 
 impl fmt::Display for HeaderName {
