@@ -233,6 +233,9 @@ mod tests {
         assert_eq!(fault(b";to-tag=1"), ValueFault::Ended);
         assert_eq!(fault(b"a b;to-tag=1"), ValueFault::Unexpected);
         assert!(DialogReference::parse_target(b"a;local-tag=1;remote-tag=2").is_ok());
+        let of_length = |len: usize| format!("{};to-tag=1;from-tag=2", "a".repeat(len));
+        assert!(DialogReference::parse(of_length(limit::IDENTIFIER).as_bytes()).is_ok());
+        assert_eq!(fault(of_length(limit::IDENTIFIER + 1).as_bytes()), ValueFault::TooLong);
     }
 
     #[test]

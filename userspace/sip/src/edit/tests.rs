@@ -185,6 +185,26 @@ fn edits_are_refused_for_their_reason() {
     );
 }
 
+/// However large the buffer is: offsets have 16 bits.
+#[test]
+fn no_edit_makes_a_message_over_the_limit() {
+    let mut datagram = b"OPTIONS sip:a SIP/2.0\r\n\r\n".to_vec();
+    datagram.resize(limit::MESSAGE - 10, b'x');
+    let mut index = Index::new();
+    let message = Message::parse(&datagram, &mut index).unwrap();
+    let mut plan = EditPlan::new();
+    for (more, expected) in [
+        (10, Ok(limit::MESSAGE)),
+        (11, Err(EditError::NoRoom { needed: limit::MESSAGE + 1, available: limit::MESSAGE })),
+    ] {
+        plan.begin(&message);
+        plan.insert(message.headers_end(), &vec![b'y'; more]).unwrap();
+        assert_eq!(applied(&plan, &datagram, 256, 256).map(|edited| edited.len()), expected);
+        let mut out = vec![0; 2 * limit::MESSAGE];
+        assert_eq!(plan.write_to(&datagram, &mut out).map(<[u8]>::len), expected);
+    }
+}
+
 #[test]
 fn the_body_stays_where_it_is() {
     let mut index = Index::new();
