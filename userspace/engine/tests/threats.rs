@@ -6,7 +6,7 @@ mod pair;
 use std::time::Instant;
 
 use authentic::{Challenge, closed, pair_with, signed};
-use pair::{ALICE, BOB, HEADROOM, Out, Pair, Text, US, register, request};
+use pair::{ALICE, BOB, HEADROOM, Out, Pair, Text, US, register, request, unique};
 use strowger_engine::{Event, Flow, Reason, Verdict};
 use strowger_sip::Buffer;
 
@@ -159,13 +159,20 @@ fn a_token_of_a_dialog_opens_no_registrar() {
         .set("CSeq", "2 BYE")
         .add("Route", ok.get("Record-Route"));
     assert_eq!(pair.pass(ALICE, &bye).to(BOB).method(), "BYE");
-    // ... but a REGISTER in it is a REGISTER.
-    let register = usual(register("bob", "<sip:bob@192.0.2.66>"))
-        .set("Call-ID", invite.get("Call-ID"))
-        .set("From", invite.get("From"))
-        .set("To", ok.get("To"))
-        .add("Route", ok.get("Record-Route"));
-    assert_eq!(pair.pass(ALICE, &register).to(ALICE).code(), 401);
+    // ... but a REGISTER in it is a REGISTER, also when a party says that he is where the registrar is.
+    let invite = unique(usual(request("INVITE", "sip:bob@example.net"))).set("Call-ID", "another");
+    let invite = signed(&mut pair, ALICE, &invite, "alice");
+    let at_bob = pair.pass(ALICE, &invite).to(BOB);
+    let ok_here = at_bob.response(200, "OK", "b").add("Contact", "<sip:example.net>");
+    let ok_here = pair.pass(BOB, &ok_here).to(ALICE);
+    for (invite, ok) in [(&invite, &ok), (&invite, &ok_here)] {
+        let register = usual(register("bob", "<sip:bob@192.0.2.66>"))
+            .set("Call-ID", invite.get("Call-ID"))
+            .set("From", invite.get("From"))
+            .set("To", ok.get("To"))
+            .add("Route", ok.get("Record-Route"));
+        assert_eq!(pair.pass(ALICE, &register).to(ALICE).code(), 401);
+    }
 }
 
 /// svwar asks for extensions and compares first lines; better tools compare everything.
