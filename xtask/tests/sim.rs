@@ -6,13 +6,13 @@ use std::process::{Command, Output};
 
 /// Runs some seeds of the simulation, built with a bug (or none) by the profile of tests.
 fn seeds(plant: Option<&str>) -> Output {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is in the workspace");
     let mut command = Command::new(env!("CARGO"));
     command.current_dir(root).args(["run", "--quiet", "--profile", "test", "--package", "strowger-sim"]);
     if let Some(plant) = plant {
         command.arg("--features").arg(format!("plant-{plant}"));
     }
-    command.args(["--", "--seeds", "300"]).output().unwrap()
+    command.args(["--", "--seeds", "300"]).output().expect("cargo starts")
 }
 
 #[test]

@@ -56,7 +56,10 @@ fn call(config: strowger_engine::Config) {
     // Each end has a token of its own (section 16.7 item 8), and all else stays as it was.
     let alices = ok.get("Record-Route").to_owned();
     assert_ne!(alices, record_route);
-    assert_eq!(alices.split_once("dlg=").unwrap().0, record_route.split_once("dlg=").unwrap().0);
+    assert_eq!(
+        alices.split_once("dlg=").expect("a token").0,
+        record_route.split_once("dlg=").expect("a token").0
+    );
     assert_eq!(alices.len(), record_route.len());
 
     let in_dialog = |method: &str, cseq: u32| {

@@ -201,7 +201,8 @@ fn fate(pair: &mut Pair, source: &str, text: &Text) -> Option<(u16, Option<Strin
     let out = pair.pass(source, text);
     let beside = pair.drain();
     let Out::Sent { remote, bytes, .. } = out else {
-        return beside.is_empty().then(|| panic!("nothing")).unwrap_or(None);
+        assert!(!beside.is_empty(), "nothing");
+        return None;
     };
     let text = Text::parse(&bytes);
     let back = remote.to_string() == source;
