@@ -12,7 +12,6 @@ use std::collections::{HashMap, HashSet};
 use strowger_engine::Time;
 
 use crate::dice::Dice;
-use crate::promise::LOCAL_TRANSACTIONS;
 
 /// How the network treats datagrams, the same for all ways.
 #[derive(Clone, Debug)]
@@ -60,6 +59,8 @@ pub(crate) struct Likeness {
 }
 
 pub(crate) struct Network {
+    /// What a node answers without a transaction is not repeated by itself: one of two copies of everything arrives.
+    kind: bool,
     weather: Weather,
     partitions: Vec<Partition>,
     dice: Dice,
@@ -71,8 +72,9 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    pub(crate) fn new(weather: Weather, partitions: Vec<Partition>, dice: Dice) -> Self {
+    pub(crate) fn new(weather: Weather, partitions: Vec<Partition>, dice: Dice, kind: bool) -> Self {
         Self {
+            kind,
             weather,
             partitions,
             dice,
@@ -86,9 +88,8 @@ impl Network {
     /// repeated with the first provisional response; any other request has eleven, for the way there and back over
     /// two hops or three, and nobody says that it was in vain (RFC 4320): one of two. The final response to an INVITE
     /// and its ACK are repeated until they are there: two of three.
-    const fn mercy(likeness: &Likeness) -> u32 {
-        // What a node answers without a transaction is not repeated by itself.
-        if likeness.precious || !LOCAL_TRANSACTIONS { 1 } else { 2 }
+    const fn mercy(&self, likeness: &Likeness) -> u32 {
+        if likeness.precious || self.kind { 1 } else { 2 }
     }
 
     /// Decides about one datagram; `call` is the hash of its Call-ID.
@@ -105,8 +106,9 @@ impl Network {
         let lost = self.dice.chance(self.weather.loss);
         let first = self.delay();
         let second = self.dice.chance(self.weather.duplication).then(|| self.delay());
+        let mercy = self.mercy(&likeness);
         let row = self.row.entry(likeness).or_default();
-        if lost && *row < Self::mercy(&likeness) {
+        if lost && *row < mercy {
             *row += 1;
             return Passage::Lost;
         }
@@ -168,7 +170,7 @@ mod tests {
             delay: Duration::from_millis(5),
             jitter: Duration::from_millis(3),
         };
-        Network::new(weather, partitions, Dice::new(9, 9))
+        Network::new(weather, partitions, Dice::new(9, 9), false)
     }
 
     #[test]
@@ -178,11 +180,7 @@ mod tests {
             (0..6).map(|_| network.pass(Time::START, likeness(1, precious), 1) == Passage::Lost).collect()
         };
         assert_eq!(fates(true), [true, false, true, false, true, false]);
-        let twice = [true, true, false, true, true, false];
-        assert_eq!(
-            fates(false),
-            if LOCAL_TRANSACTIONS { twice } else { [true, false, true, false, true, false] }
-        );
+        assert_eq!(fates(false), [true, true, false, true, true, false]);
         assert!(!network.severed(1));
     }
 

@@ -67,7 +67,8 @@ impl Plan {
         let nodes = dice.weighted(&[(6, 1), (3, 2), (1, 3)]);
         let guarded = dice.chance(600);
         let stateful = promise::STATEFUL && !dice.chance(100);
-        let promise = Promise { stateful, forks: stateful && promise::FORKS, guarded };
+        let promise =
+            Promise { stateful, forks: stateful && promise::FORKS, guarded, local: stateful && guarded };
         let named = nodes == 1 || dice.chance(300);
         let nat = dice.chance(600);
         let mut draft = Draft { dice, seed, promise, named, nat, phones: vec![], users: vec![], nodes };
@@ -276,7 +277,7 @@ impl Draft {
             }
             partitions.push(Partition { from, until: from.after(dice.millis(500, 40_000)), side });
         }
-        Network::new(weather, partitions, Dice::new(self.seed, 1))
+        Network::new(weather, partitions, Dice::new(self.seed, 1), !self.promise.local)
     }
 
     fn clocks(&mut self) -> Vec<(Time, usize, u64)> {
@@ -405,7 +406,7 @@ impl Plan {
     /// Two phones on a bad line and no node between them: whatever the phones complain about here is their own error.
     pub(crate) fn without_nodes(seed: u64) -> Self {
         let dice = Dice::new(seed, 0);
-        let promise = Promise { stateful: true, forks: true, guarded: false };
+        let promise = Promise { stateful: true, forks: true, guarded: false, local: true };
         let mut draft =
             Draft { dice, seed, promise, named: true, nat: false, phones: vec![], users: vec![], nodes: 1 };
         draft.users = vec![(0, "u0".to_owned()), (0, "u1".to_owned())];

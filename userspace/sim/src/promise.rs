@@ -11,11 +11,12 @@ pub(crate) struct Promise {
     pub(crate) forks: bool,
     /// Credentials are asked for and checked.
     pub(crate) guarded: bool,
+    /// Requests with credentials that the node answers itself are transactions too. Without credentials anybody could
+    /// fill its tables.
+    pub(crate) local: bool,
 }
 
 /// The engine has transactions.
 pub(crate) const STATEFUL: bool = true;
 /// The engine forks.
 pub(crate) const FORKS: bool = true;
-/// Requests that the node answers itself, after their credentials, are transactions too.
-pub(crate) const LOCAL_TRANSACTIONS: bool = false;

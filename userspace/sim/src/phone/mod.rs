@@ -22,7 +22,6 @@ use strowger_engine::Time;
 
 use crate::dice::Dice;
 use crate::network::Network;
-use crate::promise::LOCAL_TRANSACTIONS;
 use crate::text::Message;
 use crate::world::call_hash;
 pub(crate) use digest::{Known, Proof, credentials_of, verify};
@@ -344,8 +343,8 @@ impl Phone {
         }
         if let Some(what) = self.registration_verdict() {
             let excused = self.hopeless
-                // Every 200 that is lost is a 401 and one of three tries without.
-                || !LOCAL_TRANSACTIONS
+                // Its algorithm may be left out of every challenge for want of octets.
+                || self.style.algorithms == 2
                 || self.registration_calls().any(|call| network.severed(call_hash(call)))
                 || network.severed_host(host);
             if !excused {

@@ -87,7 +87,7 @@ impl Style {
     pub(crate) fn draw(dice: &mut Dice) -> Self {
         let algorithms = dice.weighted(&[(3, 1), (2, 2), (3, 3)]);
         Self {
-            compact: dice.chance(200),
+            compact: dice.chance(200) && algorithms != 2,
             rport: dice.chance(600),
             joined_vias: dice.chance(200),
             tries: dice.chance(300),

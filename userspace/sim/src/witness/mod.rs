@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use strowger_engine::{Location, Time};
 
 use crate::phone::{MARK, Proof, verify};
-use crate::promise::{LOCAL_TRANSACTIONS, Promise};
+use crate::promise::Promise;
 use crate::text::{Message, aor_of};
 use crate::world::hash;
 use book::{Asked, Book};
@@ -268,12 +268,7 @@ impl Witness {
             if code == 200
                 && let Some(asked) = request.asked.clone()
             {
-                wrong.extend(self.book.granted(
-                    now,
-                    &asked,
-                    message,
-                    again && self.promise.stateful && LOCAL_TRANSACTIONS,
-                ));
+                wrong.extend(self.book.granted(now, &asked, message, again && self.promise.local));
             }
         }
         // A challenge that came from further on is one that the node's own let through.
@@ -455,7 +450,8 @@ impl Request {
         // Challenges are given without any state, so each is a new one (section 8.2.7).
         let challenge = |code| matches!(code, 401 | 407) && self.forks.is_empty();
         let stateless = challenge(code) && self.finals.iter().all(|f| challenge(f.code));
-        let local = self.finals.iter().all(|f| f.local) && !LOCAL_TRANSACTIONS;
+        // A CANCEL is answered by what is known of its INVITE at the moment, which may be gone when it comes again.
+        let local = self.finals.iter().all(|f| f.local) && (!promise.local || key.method == "CANCEL");
         if let Some(Final { code: other, .. }) = self.finals.first().filter(|_| !stateless && !local) {
             wrong.push(format!("{code} after {other} to one {} (Call-ID {call})", key.method));
         }
