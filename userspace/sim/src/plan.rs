@@ -341,7 +341,7 @@ impl Draft {
             algorithms,
             trusted,
             nonce_lifetime: self.dice.weighted(&[(1, 3), (2, 20), (3, 300)]),
-            nonces: self.dice.weighted(&[(1, 2), (3, 1000)]),
+            nonces: self.dice.weighted(&[(1, 16), (3, 1000)]),
             ..Auth::default()
         }
     }

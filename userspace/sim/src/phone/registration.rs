@@ -89,7 +89,7 @@ impl Phone {
 
     /// What is wrong when the world has ended.
     pub(super) fn registration_verdict(&self) -> Option<&'static str> {
-        let meant_to = self.binding.is_some() && self.registration.began.is_some();
+        let meant_to = self.binding.is_some() && self.registration.began.is_some() && !self.registration.over;
         (meant_to && !self.registration.granted).then_some("could never register")
     }
 
@@ -160,6 +160,11 @@ impl Phone {
                 }
                 self.start_over();
                 self.alarm(now, after, Alarm::Refresh);
+            }
+            // A nonce that was too old each time: a phone tries again later.
+            Some((401, _)) if !self.hopeless && !self.registration.granted && self.registration.cseq < 20 => {
+                self.start_over();
+                self.alarm(now, Duration::from_secs(30), Alarm::Refresh);
             }
             Some((503, _)) | None => {
                 self.start_over();

@@ -196,7 +196,10 @@ impl Witness {
         match message.code() {
             Some(100..=199) => {
                 fork.provisional = true;
-                fork.heard = now;
+                // Timer F runs on whatever comes; only an INVITE is waited for longer.
+                if message.method() == "INVITE" {
+                    fork.heard = now;
+                }
             }
             code if message.method() != "CANCEL" && fork.outcome.is_none_or(|o| o >= 300) => {
                 fork.late |= fork.outcome.is_none() && now.since(fork.heard) >= TIMER_B.saturating_sub(EDGE);
@@ -261,7 +264,7 @@ impl Witness {
             let likeness = hash(bytes);
             let again = request.finals.iter().any(|f| f.hash == likeness);
             if !again {
-                wrong.extend(request.judge_final(self.promise, &key, code, &tag));
+                wrong.extend(request.judge_final(now, self.promise, &key, code, &tag));
                 let local = request.forks.is_empty();
                 request.finals.push(Final { code, tag, hash: likeness, local });
             }
@@ -433,9 +436,12 @@ impl Witness {
 
 impl Request {
     /// A final response that was not sent before.
-    fn judge_final(&self, promise: Promise, key: &Key, code: u16, tag: &str) -> Vec<String> {
+    fn judge_final(&self, now: Time, promise: Promise, key: &Key, code: u16, tag: &str) -> Vec<String> {
         let mut wrong = Vec::new();
-        if !promise.stateful {
+        // The transaction of a request that nobody answered is gone after 64*T1 without a word (RFC 4320), and what
+        // arrives then is a new request.
+        let forgotten = key.method != "INVITE" && now.since(self.at) >= TIMER_B.saturating_sub(EDGE);
+        if !promise.stateful || forgotten {
             return wrong;
         }
         let call = &self.call_id;
