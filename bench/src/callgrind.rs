@@ -47,7 +47,7 @@ pub fn version() -> Option<String> {
 ///
 /// # Errors
 /// valgrind cannot be started or fails, or its dumps are not what they should be.
-pub fn count(entries: &[Entry], arguments: &[&str], directory: &Path) -> Result<Vec<Option<f64>>, String> {
+pub fn count(entries: &[&Entry], arguments: &[&str], directory: &Path) -> Result<Vec<Option<f64>>, String> {
     let program = std::env::current_exe().map_err(|e| format!("own path: {e}"))?;
     let dump = directory.join("callgrind");
     let output = Command::new("valgrind")

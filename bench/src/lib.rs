@@ -1,6 +1,7 @@
 //! Measurements of Strowger beside its peers: what `cargo xtask bench …` builds and runs.
 //!
-//! [`sip`] measures the SIP message: parsing, editing for forwarding, replying. The rest serves every suite: rounds of
+//! [`sip`] measures the SIP message: parsing, editing for forwarding, replying; [`engine`] the SIP element: calls,
+//! registrations, memory, scale. The rest serves every suite: rounds of
 //! timing in which the candidates take turns ([`rounds`]), instruction counts by callgrind ([`callgrind`]),
 //! allocations ([`allocations`]), the machine ([`machine`]) and the report ([`report`]).
 //!
@@ -12,6 +13,7 @@
 pub mod allocations;
 pub mod callgrind;
 pub mod case;
+pub mod engine;
 pub mod machine;
 pub mod record;
 pub mod report;

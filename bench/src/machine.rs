@@ -60,3 +60,11 @@ pub fn stolen() -> f64 {
     // USER_HZ is 100 on every Linux that runs this.
     ticks.unwrap_or(0.0) / 100.0
 }
+
+/// Octets of memory that this process has in use, as the kernel counts them.
+#[must_use]
+pub fn resident() -> u64 {
+    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: Option<u64> = statm.split(' ').nth(1).and_then(|text| text.parse().ok());
+    pages.unwrap_or(0) * rustix::param::page_size() as u64
+}

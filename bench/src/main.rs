@@ -7,22 +7,34 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use strowger_bench::report::Report;
 use strowger_bench::rounds::Plan;
-use strowger_bench::{callgrind, record, sip};
+use strowger_bench::{callgrind, engine, record, sip};
 
 /// Measures Strowger beside its peers.
 #[derive(Debug, Parser)]
 #[command(name = "strowger-bench")]
 enum Suite {
     /// The SIP message: parse, forward, reply.
-    Sip(SipArgs),
-    /// Runs the cases for callgrind to count.
+    Sip(SuiteArgs),
+    /// The SIP element: calls, registrations, memory, scale.
+    Engine(SuiteArgs),
+    /// Runs the cases of a suite for callgrind to count.
     #[command(name = callgrind::COMMAND, hide = true)]
-    Count,
+    Count {
+        /// Which.
+        suite: Counted,
+    },
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Counted {
+    Sip,
+    Engine,
 }
 
 #[derive(Debug, clap::Args)]
-struct SipArgs {
+struct SuiteArgs {
     /// Writes the whole run to FILE as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -39,9 +51,20 @@ struct SipArgs {
 
 fn main() -> ExitCode {
     let outcome = match Suite::parse() {
-        Suite::Sip(args) => run_sip(&args),
-        Suite::Count => {
-            callgrind::run_counted(&mut sip::entries());
+        Suite::Sip(args) => run(&args, || {
+            let rounds = if args.quick { 31 } else { 201 };
+            sip::run(Plan { rounds, batch: Duration::from_micros(400) }, progress)
+        }),
+        Suite::Engine(args) => run(&args, || {
+            let (rounds, large) = if args.quick { (15, engine::QUICK) } else { (101, engine::LARGE) };
+            // Making the messages takes ten times as long as handling them.
+            engine::run(Plan { rounds, batch: Duration::from_micros(100) }, large, progress)
+        }),
+        Suite::Count { suite } => {
+            callgrind::run_counted(&mut match suite {
+                Counted::Sip => sip::entries(),
+                Counted::Engine => engine::counted(),
+            });
             Ok(ExitCode::SUCCESS)
         }
     };
@@ -51,13 +74,11 @@ fn main() -> ExitCode {
     })
 }
 
-fn run_sip(args: &SipArgs) -> Result<ExitCode, String> {
+fn run(args: &SuiteArgs, suite: impl FnOnce() -> Report) -> Result<ExitCode, String> {
     // Before the run: a path that can't be written shall not cost half a minute.
     let mut json = args.json.as_deref().map(create).transpose()?;
     let mut markdown = args.markdown.as_deref().map(create).transpose()?;
-    let rounds = if args.quick { 31 } else { 201 };
-    let plan = Plan { rounds, batch: Duration::from_micros(400) };
-    let report = sip::run(plan, progress);
+    let report = suite();
     progress("");
     std::io::stdout().write_all(report.terminal().as_bytes()).map_err(|e| format!("standard output: {e}"))?;
     if let Some(file) = &mut json {

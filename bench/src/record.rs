@@ -25,18 +25,55 @@ pub fn path() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("instructions.json")
 }
 
-/// Keeps the counts of this run. A workload that depends on files outside the tree is left out.
+/// Keeps the counts of this run, and those of other suites that are in the record. A workload that depends on files
+/// outside the tree is left out.
 ///
 /// # Errors
-/// Nothing was counted, or the file can't be written.
+/// Nothing was counted, or the file can't be read or written.
 pub fn write(report: &Report) -> Result<(), String> {
     let record = from(report);
     if record.instructions.is_empty() {
         return Err("there are no instruction counts to keep: is valgrind installed?".into());
     }
+    let record = merged(read()?, record, report.suite);
     let text = serde_json::to_string_pretty(&record).map_err(|e| e.to_string())?;
     let path = path();
     std::fs::write(&path, text + "\n").map_err(|e| format!("could not write {}: {e}", path.display()))
+}
+
+/// The record in the tree.
+///
+/// # Errors
+/// The file can't be read.
+pub fn read() -> Result<Record, String> {
+    let path = path();
+    let text =
+        std::fs::read_to_string(&path).map_err(|e| format!("could not read {}: {e}", path.display()))?;
+    serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// Key of a row. Those of the first suite have no prefix.
+#[must_use]
+pub fn key(suite: &str, workload: &str, candidate: &str) -> String {
+    let prefix = if suite == "sip" { String::new() } else { format!("{suite}: ") };
+    format!("{prefix}{workload} / {candidate}")
+}
+
+/// Whether a key is of this suite.
+fn is_of(suite: &str, key: &str) -> bool {
+    match suite {
+        "sip" => !key.contains(": "),
+        suite => key.strip_prefix(suite).is_some_and(|rest| rest.starts_with(": ")),
+    }
+}
+
+fn merged(kept: Record, new: Record, suite: &str) -> Record {
+    let others = kept.instructions.into_iter().filter(|(key, _)| !is_of(suite, key));
+    Record {
+        rustc: new.rustc,
+        versions: kept.versions.into_iter().chain(new.versions).collect(),
+        instructions: others.chain(new.instructions).collect(),
+    }
 }
 
 fn from(report: &Report) -> Record {
@@ -50,7 +87,7 @@ fn from(report: &Report) -> Record {
             .collect(),
         instructions: counted
             .filter_map(|row| {
-                let key = format!("{} / {}", row.workload, row.candidate);
+                let key = key(report.suite, &row.workload, &row.candidate);
                 row.instructions.map(|count| (key, (count * 10.0).round() / 10.0))
             })
             .collect(),
@@ -61,7 +98,7 @@ fn from(report: &Report) -> Record {
 mod tests {
     use super::*;
     use crate::machine::Machine;
-    use crate::report::{Method, Row};
+    use crate::report::{Layout, Method, Row};
     use crate::sip::workload;
 
     #[test]
@@ -99,11 +136,28 @@ mod tests {
                 row(workload::PARSE_CORPUS, Some(9.0)),
                 row(workload::FORWARD, None),
             ],
+            layout: Layout::Apart,
+            sections: Vec::new(),
             targets: Vec::new(),
         };
         let record = from(&report);
         assert_eq!(record.instructions, BTreeMap::from([("parse BYE / strowger".to_owned(), 1234.6)]));
         let text = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+
+        // A suite replaces its own and leaves the others'.
+        let of = |keys: &[(&str, f64)]| Record {
+            instructions: keys.iter().map(|(key, count)| ((*key).to_owned(), *count)).collect(),
+            ..record.clone()
+        };
+        let kept =
+            of(&[("engine: INVITE / 1,000", 1.0), ("engine: gone / 1,000", 2.0), ("parse BYE / x", 3.0)]);
+        let engine = merged(kept.clone(), of(&[("engine: INVITE / 1,000", 4.0)]), "engine");
+        assert_eq!(engine, of(&[("engine: INVITE / 1,000", 4.0), ("parse BYE / x", 3.0)]));
+        let sip = merged(kept, of(&[("parse BYE / y", 5.0)]), "sip");
+        assert_eq!(
+            sip,
+            of(&[("engine: INVITE / 1,000", 1.0), ("engine: gone / 1,000", 2.0), ("parse BYE / y", 5.0)])
+        );
     }
 }

@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use console::{Style, style};
 use serde::Serialize;
 
+use crate::case::Entry;
 use crate::machine::Machine;
+use crate::rounds::Times;
 
 /// One case's figures; each is for one operation.
 #[derive(Clone, Debug, Serialize)]
@@ -33,6 +35,32 @@ pub struct Row {
     pub allocations: Option<f64>,
     /// Octets allocated.
     pub allocated_bytes: Option<f64>,
+}
+
+impl Row {
+    /// What was measured of a case: its times, instructions, allocations and octets.
+    #[must_use]
+    pub fn new(
+        entry: &Entry,
+        times: &Times,
+        instructions: Option<f64>,
+        allocations: Option<(f64, f64)>,
+    ) -> Self {
+        let times = entry.case.is_ok().then_some(times);
+        Self {
+            workload: entry.workload.to_owned(),
+            candidate: entry.candidate.to_owned(),
+            refused: entry.case.as_ref().err().map(ToString::to_string),
+            median_ns: times.map(Times::median),
+            p10_ns: times.map(|t| t.quantile(0.1)),
+            p90_ns: times.map(|t| t.quantile(0.9)),
+            min_ns: times.map(|t| t.quantile(0.0)),
+            max_ns: times.map(|t| t.quantile(1.0)),
+            instructions,
+            allocations: allocations.map(|(count, _)| count),
+            allocated_bytes: allocations.map(|(_, bytes)| bytes),
+        }
+    }
 }
 
 /// Something that must hold.
@@ -65,10 +93,36 @@ pub struct Report {
     pub versions: BTreeMap<&'static str, String>,
     /// How: rounds, batches, what was disturbed.
     pub method: Method,
+    /// Which candidate's figures stand together.
+    pub layout: Layout,
     /// The figures.
     pub rows: Vec<Row>,
+    /// What else was found out.
+    pub sections: Vec<Section>,
     /// The targets.
     pub targets: Vec<Target>,
+}
+
+/// How the rows are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Layout {
+    /// A table for each workload.
+    Apart,
+    /// One table.
+    Together,
+}
+
+/// A table of its own beside the rows.
+#[derive(Clone, Debug, Serialize)]
+pub struct Section {
+    /// What it says.
+    pub title: String,
+    /// Heads of the columns; the first is that of the lines' names.
+    pub head: Vec<String>,
+    /// The lines.
+    pub lines: Vec<Vec<String>>,
+    /// What has to be known to read it.
+    pub note: String,
 }
 
 /// How a run was made.
@@ -148,13 +202,21 @@ impl Report {
         let mut workload = "";
         for row in &self.rows {
             if row.workload != workload {
+                let head = workload.is_empty() || self.layout == Layout::Apart;
                 workload = &row.workload;
-                let _ = writeln!(text, "\n{}", style(workload).bold());
-                let head = format!(
-                    "  {:12} {:>8} {:>15} {:>7} {:>9} {:>7}",
-                    "", "ns", "p10–p90", "×", "instr.", "allocs"
-                );
-                let _ = writeln!(text, "{}", style(head).dim());
+                if head {
+                    let head = format!(
+                        "  {:12} {:>8} {:>15} {:>7} {:>9} {:>7}",
+                        "", "ns", "p10–p90", "×", "instr.", "allocs"
+                    );
+                    if self.layout == Layout::Apart {
+                        let _ = writeln!(text, "\n{}", style(workload).bold());
+                    }
+                    let _ = writeln!(text, "{}", style(head).dim());
+                }
+                if self.layout == Layout::Together {
+                    let _ = writeln!(text, "{}", style(workload).bold());
+                }
             }
             let [candidate, time, range, times, instructions, allocations] = self.cells(row);
             let line = if row.refused.is_some() {
@@ -167,6 +229,9 @@ impl Report {
             let first = self.first(row).is_some_and(|first| first.candidate == row.candidate);
             let look = if first { Style::new().bold() } else { Style::new() };
             let _ = writeln!(text, "{}", look.apply_to(line));
+        }
+        for section in &self.sections {
+            section.terminal(&mut text);
         }
         let _ = writeln!(text);
         for line in self.circumstances() {
@@ -186,9 +251,19 @@ impl Report {
     pub fn markdown(&self) -> String {
         let mut text = String::new();
         let mut workload = "";
+        if self.layout == Layout::Together {
+            let _ = writeln!(text, "| | | ns | p10–p90 | × | instructions | allocations |");
+            let _ = writeln!(text, "|---|---:|---:|---:|---:|---:|---:|");
+        }
         for row in &self.rows {
-            if row.workload != workload {
-                workload = &row.workload;
+            let begins = row.workload != workload;
+            workload = &row.workload;
+            if self.layout == Layout::Together {
+                let name = if begins { workload } else { "" };
+                let _ = writeln!(text, "| {name} | {} |", self.cells(row).join(" | "));
+                continue;
+            }
+            if begins {
                 let _ = writeln!(text, "\n**{workload}**\n");
                 let _ = writeln!(text, "| | ns | p10–p90 | × | instructions | allocations |");
                 let _ = writeln!(text, "|---|---:|---:|---:|---:|---:|");
@@ -196,6 +271,9 @@ impl Report {
             let _ = writeln!(text, "| {} |", self.cells(row).join(" | "));
         }
         let _ = writeln!(text);
+        for section in &self.sections {
+            section.markdown(&mut text);
+        }
         for line in self.circumstances() {
             let _ = writeln!(text, "- {line}");
         }
@@ -247,6 +325,43 @@ impl Report {
     }
 }
 
+impl Section {
+    fn terminal(&self, text: &mut String) {
+        let columns = self.head.len();
+        let widths: Vec<usize> = (0..columns)
+            .map(|at| {
+                let cells = self.lines.iter().filter_map(|line| line.get(at));
+                cells.chain(self.head.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+            })
+            .collect();
+        let line = |cells: &[String]| {
+            let mut line = String::new();
+            for (at, (cell, width)) in cells.iter().zip(&widths).enumerate() {
+                let _ = match at {
+                    0 => write!(line, "  {cell:width$}"),
+                    _ => write!(line, "  {cell:>width$}"),
+                };
+            }
+            line
+        };
+        let _ = writeln!(text, "\n{}", style(&self.title).bold());
+        let _ = writeln!(text, "{}", style(line(&self.head)).dim());
+        for cells in &self.lines {
+            let _ = writeln!(text, "{}", line(cells));
+        }
+        let _ = writeln!(text, "{}", style(format!("  {}", self.note)).dim());
+    }
+
+    fn markdown(&self, text: &mut String) {
+        let _ = writeln!(text, "**{}**\n\n| {} |", self.title, self.head.join(" | "));
+        let _ = writeln!(text, "|---{}|", "|---:".repeat(self.head.len().saturating_sub(1)));
+        for cells in &self.lines {
+            let _ = writeln!(text, "| {} |", cells.join(" | "));
+        }
+        let _ = writeln!(text, "\n{}\n", self.note);
+    }
+}
+
 fn sentence(target: &Target) -> String {
     let measured = target.measured.map_or_else(|| "not measured".to_owned(), |m| format!("{m:.3}"));
     let measured = measured.trim_end_matches('0').trim_end_matches('.').to_owned();
@@ -255,7 +370,8 @@ fn sentence(target: &Target) -> String {
 }
 
 /// A number with thousands apart.
-fn shown(value: Option<f64>, decimals: usize) -> String {
+#[must_use]
+pub fn shown(value: Option<f64>, decimals: usize) -> String {
     let Some(value) = value else { return "–".into() };
     let text = format!("{value:.decimals$}");
     let (whole, part) = text.split_once('.').map_or((text.as_str(), None), |(w, p)| (w, Some(p)));

@@ -118,18 +118,18 @@ fn batch(case: &mut dyn Case, segments: u32, clock: f64) -> (f64, bool) {
     // Not measured: caches and predictors get to know this case again.
     case.prepare();
     measured_segment(case);
-    let (wall, cpu) = (Instant::now(), cpu_time());
-    let mut measured = Duration::ZERO;
+    let (mut measured, mut on_cpu) = (Duration::ZERO, Duration::ZERO);
     for _ in 0..segments {
         case.prepare();
+        let cpu = cpu_time();
         let start = Instant::now();
         measured_segment(case);
         measured += start.elapsed();
+        on_cpu += cpu_time().saturating_sub(cpu);
     }
-    let (wall, cpu) = (wall.elapsed(), cpu_time().saturating_sub(cpu));
     let operations = f64::from(segments) * case.operations() as f64;
     let time = (measured.as_nanos() as f64 - f64::from(segments) * clock) / operations;
-    (time, wall.as_secs_f64() > cpu.as_secs_f64() * (1.0 + DISTURBED))
+    (time, measured.as_secs_f64() > on_cpu.as_secs_f64() * (1.0 + DISTURBED))
 }
 
 /// The thread's time on the CPU.

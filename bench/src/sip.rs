@@ -12,7 +12,7 @@ use crate::allocations::Allocations;
 use crate::callgrind;
 use crate::case::{Case, Entry};
 use crate::machine::{self, Machine};
-use crate::report::{Method, Report, Row, Target};
+use crate::report::{Layout, Method, Report, Row, Target};
 use crate::rounds::{self, Plan};
 use edit::Work;
 use peers::name;
@@ -72,28 +72,16 @@ pub fn run(plan: Plan, mut progress: impl FnMut(&str)) -> Report {
         None => Err("valgrind is not installed (Debian: apt-get install valgrind)".to_owned()),
         Some(_) => {
             progress("counting instructions under valgrind");
-            tempfile::tempdir()
-                .map_err(|e| format!("no temporary directory: {e}"))
-                .and_then(|directory| callgrind::count(&entries, &[], directory.path()))
+            tempfile::tempdir().map_err(|e| format!("no temporary directory: {e}")).and_then(|directory| {
+                callgrind::count(&entries.iter().collect::<Vec<_>>(), &["sip"], directory.path())
+            })
         }
     };
     let mut versions = versions();
     versions.extend(valgrind.map(|version| ("valgrind", version.trim_start_matches("valgrind-").to_owned())));
     let rows = entries.iter().enumerate().map(|(at, entry)| {
-        let times = entry.case.is_ok().then(|| &timings.times[at]);
-        Row {
-            workload: entry.workload.to_owned(),
-            candidate: entry.candidate.to_owned(),
-            refused: entry.case.as_ref().err().map(ToString::to_string),
-            median_ns: times.map(|t| t.median()),
-            p10_ns: times.map(|t| t.quantile(0.1)),
-            p90_ns: times.map(|t| t.quantile(0.9)),
-            min_ns: times.map(|t| t.quantile(0.0)),
-            max_ns: times.map(|t| t.quantile(1.0)),
-            instructions: counts.as_ref().ok().and_then(|counts| counts[at]),
-            allocations: allocations[at].map(|(count, _)| count),
-            allocated_bytes: allocations[at].map(|(_, bytes)| bytes),
-        }
+        let count = counts.as_ref().ok().and_then(|counts| counts[at]);
+        Row::new(entry, &timings.times[at], count, allocations[at])
     });
     let rows: Vec<Row> = rows.collect();
     Report {
@@ -112,12 +100,14 @@ pub fn run(plan: Plan, mut progress: impl FnMut(&str)) -> Report {
             uncounted: counts.err(),
         },
         targets: targets(&rows),
+        layout: Layout::Apart,
         rows,
+        sections: Vec::new(),
     }
 }
 
 /// Allocations and octets for each operation, over one round through all copies.
-fn allocations(case: &mut Box<dyn Case>) -> (f64, f64) {
+pub(crate) fn allocations(case: &mut Box<dyn Case>) -> (f64, f64) {
     let (mut count, mut bytes, mut operations) = (0, 0, 0);
     while operations < messages::COPIES as u64 {
         case.prepare();
