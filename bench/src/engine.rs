@@ -256,8 +256,12 @@ fn memory(large: Size, bytes: &Bytes) -> Section {
             line("messages kept for it", transactions, bytes.kept),
             line("call that is up", dialogs, bytes.dialog),
         ],
-        note: "A binding: what is held of the heap, the table's free places and the queue of expiry included. A                transaction: what an engine reserves for a place, with timers and hash table. Kept messages:                occupancy. A call that is up: what the process grew by, over its transactions."
-            .into(),
+        note: [
+            "A binding: what is held of the heap, free places of the table and the queue of expiry included. A",
+            "transaction: what an engine reserves for a place, with timers and hash table. Kept messages: occupancy.",
+            "A call that is up: what the process grew by when they came up, with the same number of transactions.",
+        ]
+        .join(" "),
     }
 }
 
@@ -280,7 +284,9 @@ fn peers(rows: &[Row], large: Size, bytes: &Bytes) -> Section {
             line("binding, octets", shown(Some(bytes.binding), 0), ["910", "935", "4,825"]),
         ],
         note: format!(
-            "Ours is the engine alone, with {} users. Theirs is the user and system time of the process with its              sockets, at its highest rate without loss on a machine like this one, and the growth of its PSS for              100,000 users (measured in November 2026): the kernel's part of a message is in it, and is not in ours.",
+            "Ours is the engine alone, with {} users. Theirs is user and system time of the process with its sockets, \
+             at its highest rate without loss on a machine like this one, and the growth of its PSS for 100,000 users \
+             (measured in November 2026): the kernel's part of a message is in it, and is not in ours.",
             large.name
         ),
     }
