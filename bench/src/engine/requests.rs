@@ -46,8 +46,10 @@ impl Requests {
         Self { engine, size, now: site.now, next: 0, numbers: Rc::clone(&site.numbers), frames }
     }
 
+    /// Anybody, but nobody twice in a batch: a request that comes again is not answered anew.
     fn phone(&self, at: usize) -> Phone {
-        Phone(mix(self.next + at as u64) % self.size.users)
+        let apart = self.size.users / BATCH as u64;
+        Phone((mix(self.next) % self.size.users + at as u64 * apart) % self.size.users)
     }
 
     /// Lets a batch's time go by, as if as many transactions were to stay as the size says; then fills the frames for

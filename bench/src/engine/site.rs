@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strowger_engine::{
-    Algorithm, Auth, Config, Credentials, Engine, Level, Location, Occupancy, Registrar, State, Time,
+    Algorithm, Auth, Calls, Config, Credentials, Engine, Level, Location, Occupancy, Registrar, State, Time,
     Transactions, Users,
 };
 
@@ -182,6 +182,8 @@ fn config(size: Size, auth: bool, stateless: bool) -> Config {
         registrar: Registrar { max_expires: strowger_engine::limit::EXPIRES, ..Registrar::default() },
         max_bindings: size.users as usize,
         transactions: Transactions { max, max_branches: max, max_kept: max * 1536 },
+        // A dialog stays for a while after its BYE.
+        calls: Calls { max_dialogs: 2 * size.dialogs + max, ..Calls::default() },
         stateless,
         secret: *b"0123456789abcdef0123456789ABCDEF",
         ..Config::default()
