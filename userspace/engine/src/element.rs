@@ -335,20 +335,21 @@ impl Element {
             5 => Event::Response5xx,
             _ => Event::Response6xx,
         });
-        if message.top_via().is_ok_and(|via| via.branch().is_some_and(Prober::is_probe)) {
+        let vias = response::Vias::read(message)?;
+        if vias.top.branch().is_some_and(Prober::is_probe) {
             return match self.prober.response(message, &self.gateways) {
                 true => Ok(None),
                 false => Err(Reason::ResponseForged),
             };
         }
-        if message.top_via().is_ok_and(|via| via.branch().is_some_and(Dialogs::is_bye)) {
+        if vias.top.branch().is_some_and(Dialogs::is_bye) {
             let Self { dialogs, site, keys, counters, .. } = self;
             return match dialogs.bye_response(&mut Scene { now: origin.now, site, keys, counters }, message) {
                 true => Ok(None),
                 false => Err(Reason::ResponseForged),
             };
         }
-        let (branch, next) = response::verify(message, &self.site, &self.keys, &self.core)?;
+        let (branch, next) = response::verify(message, &vias, &self.site, &self.keys, &self.core)?;
         let outcome = match branch.origin {
             branch::Origin::Stateless { listen, .. } => Outcome::Forward(listen, next, Keep::Nothing),
             branch::Origin::Transaction(slot) => {
@@ -366,9 +367,9 @@ impl Element {
         if send {
             self.answered(origin, message);
         }
-        response::edit(message, &self.site, &self.keys, plan)?;
-        if let Some(Ok(via)) = message.vias().nth(1) {
-            self.admission.feedback(&via, plan).map_err(|_| Reason::NoRoom)?;
+        response::edit(message, &vias.top, &self.site, &self.keys, plan)?;
+        if let Some(Ok(via)) = &vias.next {
+            self.admission.feedback(via, plan).map_err(|_| Reason::NoRoom)?;
         }
         let answers = code / 100 == 2 && message.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
         let events = [Some(Event::ResponseForwarded), answers.then_some(Event::CallAnswered)];

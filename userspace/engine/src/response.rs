@@ -5,7 +5,7 @@
 
 use core::net::SocketAddr;
 
-use strowger_sip::{EditPlan, Message, Method, Via};
+use strowger_sip::{EditPlan, Message, Method, ValueError, Via};
 
 use crate::branch::{Bound, Branch, Origin};
 use crate::engine::Reason;
@@ -15,23 +15,39 @@ use crate::route;
 use crate::site::{DEFAULT_PORT, Site};
 use crate::transaction::Core;
 
+/// The two Vias of a response that matter here, read once.
+pub(crate) struct Vias<'a> {
+    /// Ours, if the response is.
+    pub(crate) top: Via<'a>,
+    /// Whom it goes to next.
+    pub(crate) next: Option<Result<Via<'a>, ValueError>>,
+}
+
+impl<'a> Vias<'a> {
+    pub(crate) fn read(message: &Message<'a>) -> Result<Self, Reason> {
+        let mut vias = message.vias();
+        let top = vias.next().and_then(Result::ok).ok_or(Reason::ResponseMalformed)?;
+        Ok(Self { top, next: vias.next() })
+    }
+}
+
 /// What our branch in a response says, once it is believed, and the address that the next Via names.
 pub(crate) fn verify(
     message: &Message<'_>,
+    vias: &Vias<'_>,
     site: &Site,
     keys: &Keys,
     core: &Core,
 ) -> Result<(Branch, SocketAddr), Reason> {
-    let mut vias = message.vias();
     let malformed = |_| Reason::ResponseMalformed;
-    let top = vias.next().ok_or(Reason::ResponseMalformed)?.map_err(malformed)?;
+    let Vias { top, next } = vias;
     if site.listen_named(&top.host(), top.port()).is_none() {
         return Err(Reason::ResponseNotOurs);
     }
     let branch = top.branch().ok_or(Reason::ResponseForged)?;
     let call_id = message.call_id().map_err(malformed)?;
     let cseq = message.cseq().map_err(malformed)?;
-    let reply_to = match vias.next() {
+    let reply_to = match next {
         // The CANCEL that it answers had our Via alone, and the branch of its INVITE.
         None if cseq.method == Method::Cancel => {
             match Branch::read(branch).map(|(branch, _)| branch.origin) {
@@ -40,7 +56,7 @@ pub(crate) fn verify(
             }
         }
         None => return Err(Reason::ResponseNoNextVia),
-        Some(next) => destination(&next.map_err(malformed)?).ok_or(Reason::ResponseMalformed)?,
+        Some(next) => next.as_ref().ok().and_then(destination).ok_or(Reason::ResponseMalformed)?,
     };
     let bound = Bound { call_id, cseq: cseq.number, reply_to };
     let branch = Branch::verify(branch, keys, &bound).ok_or(Reason::ResponseForged)?;
@@ -51,13 +67,14 @@ pub(crate) fn verify(
 /// over to the caller (item 8).
 pub(crate) fn edit(
     message: &Message<'_>,
+    top: &Via<'_>,
     site: &Site,
     keys: &Keys,
     plan: &mut EditPlan,
 ) -> Result<(), Reason> {
     let malformed = |_| Reason::ResponseMalformed;
     plan.begin(message);
-    plan.remove_top_via(message).map_err(malformed)?;
+    plan.remove_via(message, top).map_err(malformed)?;
     if message.status().is_some_and(|status| (101..300).contains(&status.code)) {
         let caller = message.from().ok().and_then(|from| from.tag()).unwrap_or_default();
         let call_id = message.call_id().map_err(|_| Reason::ResponseMalformed)?;

@@ -81,6 +81,21 @@ impl EditPlan {
         self.remove_first_values::<Via<'_>>(message, HeaderName::Via, 1)
     }
 
+    /// As [`remove_top_via`](Self::remove_top_via), for the topmost Via of this message when it was read already.
+    ///
+    /// # Errors
+    /// As [`remove_top_via`](Self::remove_top_via).
+    #[inline]
+    pub fn remove_via(&mut self, message: &Message<'_>, top: &Via<'_>) -> Result<(), EditError> {
+        match message.entry(HeaderName::Via) {
+            // Alone in its line, as nearly all are.
+            Some(entry) if top.range() == (usize::from(entry.value)..usize::from(entry.value_end)) => {
+                self.delete(usize::from(entry.line)..message.line_end(entry))
+            }
+            _ => self.remove_top_via(message),
+        }
+    }
+
     /// Removes the first Route value (section 16.4).
     ///
     /// # Errors
