@@ -670,7 +670,7 @@ impl Element {
         match way.action {
             Action::Elsewhere => match flow {
                 Some(flow) => forward.plan_over(request, uri.as_bytes(), flow, plan),
-                None => forward.plan(request, uri.as_bytes(), plan),
+                None => forward.plan(request, &uri, plan),
             }
             .map(alone),
             Action::Gateway(group) => {
@@ -867,7 +867,8 @@ impl Element {
             let message = &request.message;
             let (received, rport) = request.via_marks();
             let trying = |plan: &mut EditPlan| {
-                plan.reply(message, &Reply { code: 100, received, rport, ..Reply::default() })
+                let reply = Reply { code: 100, received, rport, ..Reply::default() };
+                plan.reply_read(message, &request.headers, &reply)
             };
             self.core.trying(transaction, message, trying, &mut self.counters);
         }

@@ -65,12 +65,16 @@ pub(crate) fn validate(
     if request.headers.max_forwards == Some(0) && !for_us {
         return Err(Refusal::TooManyHops);
     }
+    if for_us {
+        // It goes no further: it cannot loop, and has no branch of ours.
+        return Ok(0);
+    }
     let looped = request.looped(keys);
-    if !for_us && has_looped(request, looped, site) {
+    if has_looped(request, looped, site) {
         return Err(Refusal::Loop);
     }
     // Section 8.2.2.3: ignored in CANCEL and ACK.
-    let counts = !for_us && !matches!(request.method, Method::Ack | Method::Cancel);
+    let counts = !matches!(request.method, Method::Ack | Method::Cancel);
     if counts && request.message.has(HeaderName::ProxyRequire) {
         return Err(Refusal::Extension(HeaderName::ProxyRequire));
     }
@@ -170,12 +174,15 @@ impl Forward<'_> {
     pub(crate) fn plan(
         &self,
         request: &Request<'_>,
-        uri: &[u8],
+        uri: &Uri<'_>,
         plan: &mut EditPlan,
     ) -> Result<(u8, SocketAddr), Refusal> {
         let next = request.routes.next();
-        let next_uri = next.map_or(uri, |next| next.uri_bytes());
-        let parsed = Uri::parse(next_uri).map_err(|e| Refusal::UriIn(HeaderName::Route, e))?;
+        let parsed = match next {
+            Some(next) => next.uri().map_err(|e| Refusal::UriIn(HeaderName::Route, e))?,
+            None => *uri,
+        };
+        let (uri, next_uri) = (uri.as_bytes(), parsed.as_bytes());
         let remote = self.resolved.or_else(|| next_hop(&parsed, self.site)).ok_or(Refusal::Unreachable)?;
         // Item 6: a strict router finds itself in the Request-URI.
         let strict = next.is_some() && !parsed.is_loose();
@@ -279,10 +286,14 @@ impl Forward<'_> {
             ours.add(message, hosts.unwrap_or_default(), plan)?;
         }
         set_max_breadth(message, self.breadth, plan)?;
-        plan.decrement_max_forwards(message)?;
-        request.routes.edit(message, appended, plan)?;
+        // In the order in which these headers usually stand: an edit behind all others is only appended.
         let (received, rport) = request.via_marks();
-        plan.mark_via(&headers.via, received, rport)
+        plan.mark_via(&headers.via, received, rport)?;
+        match headers.max_forwards {
+            Some(hops) => plan.set_max_forwards(message, hops.checked_sub(1).ok_or(EditError::Exhausted)?)?,
+            None => plan.decrement_max_forwards(message)?,
+        }
+        request.routes.edit(message, appended, plan)
     }
 }
 
