@@ -81,7 +81,7 @@ impl Call {
         format!("<sip:{}@example.net>", self.callee.user())
     }
 
-    fn to_tag(&self) -> String {
+    fn callee_tag(&self) -> String {
         format!("{:08x}", mix(self.number ^ 0x70) as u32)
     }
 
@@ -121,7 +121,7 @@ impl Call {
                 text += line;
                 text += "\r\n";
             } else if line.starts_with("To:") {
-                text += &format!("{line};tag={}\r\n", self.to_tag());
+                text += &format!("{line};tag={}\r\n", self.callee_tag());
             }
         }
         let invite = request.starts_with(b"INVITE");
@@ -147,7 +147,7 @@ impl Call {
             self.head(method, &uri, &method[..1]),
             self.from(),
             self.to(),
-            self.to_tag(),
+            self.callee_tag(),
             self.call_id()
         )
         .into_bytes()
@@ -157,7 +157,7 @@ impl Call {
     #[must_use]
     pub fn with_invite(&self, method: &str) -> Vec<u8> {
         let uri = format!("sip:{}@example.net", self.callee.user());
-        let tag = if method == "ACK" { format!(";tag={}", self.to_tag()) } else { String::new() };
+        let tag = if method == "ACK" { format!(";tag={}", self.callee_tag()) } else { String::new() };
         format!(
             "{}From: {}\r\nTo: {}{tag}\r\nCall-ID: {}\r\nCSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n",
             self.head(method, &uri, "i"),
