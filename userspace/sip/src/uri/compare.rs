@@ -1,7 +1,12 @@
 //! URI equality: RFC 3261 section 19.1.4; RFC 3966 section 4 for tel.
 
+use core::cmp::Ordering;
+
 use super::escape::unescaped;
 use super::{Scheme, Uri, UriParams};
+
+/// `reserved` of RFC 3261 section 25.1.
+const RESERVED: &[u8] = b";/?:@&=+$,";
 
 /// Parameters that make two URIs differ when only one of them has it.
 const SIGNIFICANT: [&[u8]; 4] = [b"user", b"ttl", b"method", b"maddr"];
@@ -37,7 +42,7 @@ impl Uri<'_> {
 
 /// Equal after unescaping; an escaped reserved byte is not the same as that byte written out.
 pub(super) fn same(a: &[u8], b: &[u8], case: bool) -> bool {
-    let reserved = |byte: u8| b";/?:@&=+$,".contains(&byte);
+    let reserved = |byte: u8| RESERVED.contains(&byte);
     let (mut a, mut b) = (a, b);
     loop {
         match (unescaped(a), unescaped(b)) {
@@ -53,6 +58,20 @@ pub(super) fn same(a: &[u8], b: &[u8], case: bool) -> bool {
             _ => return false,
         }
     }
+}
+
+/// An order of names for sorting: equal where [`same`] without case is true.
+pub(super) fn order(a: &[u8], b: &[u8]) -> Ordering {
+    keys(a).cmp(keys(b))
+}
+
+/// What [`same`] compares of a text without case.
+fn keys(mut text: &[u8]) -> impl Iterator<Item = (u8, bool)> {
+    core::iter::from_fn(move || {
+        let (byte, escaped, took) = unescaped(text)?;
+        text = text.get(took..)?;
+        Some((byte.to_ascii_lowercase(), escaped && RESERVED.contains(&byte)))
+    })
 }
 
 fn same_optional(a: Option<&[u8]>, b: Option<&[u8]>, case: bool) -> bool {
@@ -108,6 +127,18 @@ mod tests {
         let result = x.is_equivalent(&y);
         assert_eq!(y.is_equivalent(&x), result, "not symmetric: {a} {b}");
         result
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_order_is_that_of_sameness(
+            a in "([aAbB]|%4[12]|%61|%3[bB]|;|%){0,4}",
+            b in "([aAbB]|%4[12]|%61|%3[bB]|;|%){0,4}",
+        ) {
+            let (a, b) = (a.as_bytes(), b.as_bytes());
+            proptest::prop_assert_eq!(order(a, b).is_eq(), same(a, b, false));
+            proptest::prop_assert_eq!(order(a, b), order(b, a).reverse());
+        }
     }
 
     /// The examples of RFC 3261 section 19.1.4.

@@ -160,3 +160,17 @@ proptest! {
         taken(&text, &after);
     }
 }
+
+#[test]
+fn many_parameters_of_one_beginning_are_told_apart() {
+    let names: Vec<String> = (0..limit::PARAMETERS).map(|n| format!("{}{n}", "x".repeat(40))).collect();
+    let with = |last: &str| format!("sip:a@b;{};{last}", names[..limit::PARAMETERS - 1].join("=1;"));
+    assert_eq!(uri(&with(&names[limit::PARAMETERS - 1])).params().iter().count(), limit::PARAMETERS);
+    for name in &names[..limit::PARAMETERS - 1] {
+        let escaped = format!("%58{}", &name[1..]);
+        for again in [name.clone(), name.to_ascii_uppercase(), escaped] {
+            let error = Uri::parse(with(&again).as_bytes()).unwrap_err();
+            assert_eq!(error.fault, ValueFault::DuplicateParameter, "{again}");
+        }
+    }
+}
