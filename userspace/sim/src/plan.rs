@@ -376,6 +376,7 @@ impl Draft {
         let peers = (0..self.nodes).filter(|m| *m != n).map(node_address).filter(trusts).collect();
         let realm = self.domain(n);
         let mut passwords = passwords.clone();
+        let mut locked = HashMap::new();
         let mut directory = HashMap::new();
         for (user, password) in &passwords {
             directory.insert(user.clone(), credentials_of(user, &realm, password, State::Active));
@@ -388,7 +389,7 @@ impl Draft {
             if let Some(entry) = directory.get_mut(&user) {
                 entry.state = state;
             }
-            passwords.remove(&user);
+            locked.extend(passwords.remove_entry(&user));
             let locked = |phone: &&mut Phone| phone.user == user && phone.domain == realm;
             self.phones.iter_mut().filter(locked).for_each(|phone| phone.hopeless = true);
         }
@@ -396,7 +397,7 @@ impl Draft {
         // keep no transactions.
         let workers = if self.promise.stateful || self.dice.chance(500) { 1 } else { 2 };
         let node = Node::new(format!("n{n}"), address, config, workers, Directory(directory), BEGINNING);
-        let witness = Witness::new(format!("n{n}"), address, realm, self.promise, passwords, peers);
+        let witness = Witness::new(format!("n{n}"), address, realm, self.promise, (passwords, locked), peers);
         (node, witness)
     }
 }

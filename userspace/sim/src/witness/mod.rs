@@ -91,6 +91,8 @@ pub(crate) struct Witness {
     promise: Promise,
     /// User to password.
     passwords: HashMap<String, String>,
+    /// The same of those who are locked out: they prove who they are, and get nothing but 403.
+    locked: HashMap<String, String>,
     peers: Vec<SocketAddr>,
     book: Book,
     requests: HashMap<Key, Request>,
@@ -110,7 +112,7 @@ impl Witness {
         address: SocketAddr,
         domain: String,
         promise: Promise,
-        passwords: HashMap<String, String>,
+        (passwords, locked): (HashMap<String, String>, HashMap<String, String>),
         peers: Vec<SocketAddr>,
     ) -> Self {
         Self {
@@ -120,6 +122,7 @@ impl Witness {
             domain,
             promise,
             passwords,
+            locked,
             peers,
             book: Book::default(),
             requests: HashMap::new(),
@@ -163,6 +166,9 @@ impl Witness {
         }
         let reply_to = via.reply_to(from);
         let proof = verify(&message, &self.domain, |user| self.passwords.get(user).cloned());
+        if verify(&message, &self.domain, |user| self.locked.get(user).cloned()).is_some() {
+            self.accounts.entry(from.ip()).or_default().trusted = true;
+        }
         match self.requests.entry(key(method)) {
             Entry::Occupied(mut known) => {
                 let known = known.get_mut();
