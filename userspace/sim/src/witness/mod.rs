@@ -201,9 +201,11 @@ impl Witness {
         let Some(fork) = self.fork(branch) else { return };
         match message.code() {
             Some(100..=199) => {
+                // What rings first after Timer B has been given up already.
+                let late = !fork.provisional && now.since(fork.heard) >= TIMER_B.saturating_sub(EDGE);
                 fork.provisional = true;
                 // Timer F runs on whatever comes; only an INVITE is waited for longer.
-                if message.method() == "INVITE" {
+                if message.method() == "INVITE" && !late {
                     fork.heard = now;
                 }
             }
