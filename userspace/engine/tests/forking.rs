@@ -3,7 +3,7 @@
 
 mod pair;
 
-use pair::{ALICE, Out, Pair, Text, US, config, request};
+use pair::{ALICE, Out, Pair, Text, US, config, over, request};
 use strowger_engine::{Config, Event, Reason, Transactions};
 
 /// Where Bob's phones are.
@@ -56,16 +56,6 @@ fn ring(pair: &mut Pair) -> Vec<Text> {
     all.extend(waiting(pair).into_iter().filter(|(_, text)| text.start.starts_with("INVITE")));
     all.sort_by_key(|(to, _)| PHONES.iter().position(|phone| phone == to));
     all.into_iter().map(|(_, text)| text).collect()
-}
-
-#[track_caller]
-fn over(mut pair: Pair) {
-    pair.pause(500_000);
-    assert!(pair.engine.is_idle());
-    let left = pair.engine.occupancy();
-    let used =
-        [left.transactions, left.branches, left.kept, left.timers, left.outbox].map(|level| level.used);
-    assert_eq!(used, [0; 5]);
 }
 
 /// Section 16.6: every branch is the same request but for Request-URI, branch, and part of Max-Breadth.

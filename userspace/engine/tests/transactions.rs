@@ -3,7 +3,7 @@
 
 mod pair;
 
-use pair::{ALICE, BOB, Out, Pair, Text, config, request};
+use pair::{ALICE, BOB, Out, Pair, Text, config, over, request};
 use strowger_engine::{Config, Event, Reason, Transactions};
 
 fn called() -> Pair {
@@ -57,17 +57,6 @@ fn one(pair: &mut Pair, to: &str) -> Text {
 fn nothing(pair: &mut Pair) {
     let out = pair.drain();
     assert!(out.is_empty(), "{out:#?}");
-}
-
-/// Nothing is left of what happened, after the longest of all timers.
-#[track_caller]
-fn over(mut pair: Pair) {
-    pair.pause(500_000);
-    assert!(pair.engine.is_idle());
-    let left = pair.engine.occupancy();
-    let used =
-        [left.transactions, left.branches, left.kept, left.timers, left.outbox].map(|level| level.used);
-    assert_eq!(used, [0; 5]);
 }
 
 /// An INVITE on its way, its 100 sent.

@@ -389,3 +389,14 @@ pub fn register(user: &str, contact: &str) -> Text {
     let text = unique(text);
     if contact.is_empty() { text } else { text.add("Contact", contact) }
 }
+
+/// Nothing is left of what happened, after the longest of all timers.
+#[track_caller]
+pub fn over(mut pair: Pair) {
+    pair.pause(500_000);
+    assert!(pair.engine.is_idle());
+    let left = pair.engine.occupancy();
+    let used =
+        [left.transactions, left.branches, left.kept, left.timers, left.outbox].map(|level| level.used);
+    assert_eq!(used, [0; 5]);
+}
