@@ -1,0 +1,149 @@
+//! What the element answers itself, as a UAS (RFC 3261 sections 8.2 and 18.2.2): REGISTER and OPTIONS for this server,
+//! refusals, and how both go back.
+//!
+//! Called on the way of a request that ends here, and by the engine for what could not be read or sent on.
+
+use strowger_sip::{EditPlan, HeaderName, Message, Method};
+
+use super::{Element, Origin, Step};
+use crate::answer::{Answer, REPLY_GROWTH};
+use crate::counters::Event;
+use crate::engine::Reason;
+use crate::refusal::{ALLOW, Refusal, reply_event};
+use crate::registrar::Registrar;
+use crate::request::{self, Request};
+use crate::transaction::{Begin, Keep};
+
+impl Element {
+    /// Keeps the answer to a request with credentials, which are good once: when it comes again it gets the same, and is not
+    /// carried out again (section 8.2.7 has no stateless registrars). What comes from somebody who has not shown who he is
+    /// takes no memory.
+    pub(super) fn remember(
+        &mut self,
+        origin: &Origin,
+        step: Step,
+        (begin, code): (Option<Begin>, u16),
+        plan: &EditPlan,
+    ) -> Step {
+        if self.config.stateless || !self.proven {
+            return step;
+        }
+        let Some(begin) = begin else { return step };
+        match self.core.answered(origin.now, &begin, (code, plan.edited_len())) {
+            Some(slot) => Step { keep: Keep::Last(slot), ..step },
+            None => {
+                self.counters.count(Event::TransactionLimit);
+                step
+            }
+        }
+    }
+
+    /// A request for this server itself: what the 200 says goes into `answer`.
+    pub(super) fn serve(
+        &mut self,
+        origin: &Origin,
+        request: &Request<'_>,
+        answer: &mut Answer,
+    ) -> Result<(), Refusal> {
+        match request.method {
+            Method::Register => {
+                // The reply keeps less of the request than there is; what is added beside the bindings is small.
+                let room = origin.room.saturating_sub(request.message.bytes().len() + REPLY_GROWTH);
+                let mut registrar = Registrar {
+                    config: &self.config,
+                    site: &self.site,
+                    keys: &self.keys,
+                    location: &self.location,
+                    expiry: &mut self.expiry,
+                    counters: &mut self.counters,
+                };
+                registrar.register(request, origin.now, room, &mut answer.lines)?;
+                self.admission.budgets.vouch(origin.remote.ip());
+                if let Some(clock) = &self.clock {
+                    answer.offer(&[b"Date: ", &clock.date(origin.now)]);
+                }
+            }
+            Method::Options => {
+                if request.message.has(HeaderName::Require) {
+                    return Err(Refusal::Extension(HeaderName::Require));
+                }
+                // Section 11.2. A body of any type is as good as none; there are no extensions yet.
+                answer.offer(&[b"Allow: ", ALLOW.as_bytes()]);
+                answer.offer(&[b"Accept: */*"]);
+                answer.offer(&[b"Supported:"]);
+            }
+            Method::Other(_) => return Err(Refusal::UnknownMethod),
+            _ => return Err(Refusal::Method),
+        }
+        if !self.config.server.is_empty() {
+            answer.offer(&[b"Server: ", self.config.server.as_bytes()]);
+        }
+        Ok(())
+    }
+
+    /// Plans the reply that says why not.
+    pub(crate) fn refuse(
+        &mut self,
+        origin: &Origin,
+        message: &Message<'_>,
+        refusal: &Refusal,
+        plan: &mut EditPlan,
+        answer: &mut Answer,
+    ) -> Result<Step, Reason> {
+        if let Some(event) = refusal.event() {
+            self.counters.count(event);
+        }
+        answer.clear();
+        answer.refuse(refusal, message);
+        let method = message.method().ok_or(Reason::Unanswerable)?;
+        if let Refusal::Challenge { role, stale } = *refusal {
+            self.auth.challenge(origin.now, origin.remote, (role, stale), &mut answer.challenges);
+        }
+        if !self.config.auth_required || self.proven {
+            return self.reply(origin, message, method, refusal.code(), plan, answer);
+        }
+        // Whoever it is has not shown who he is, and may not be where he says: he gets no more than he has sent.
+        let source = origin.remote.ip();
+        answer.room = self.auth.credit.receive(source, message.datagram().len());
+        let step = self.reply(origin, message, method, refusal.code(), plan, answer)?;
+        if !self.auth.credit.spend(source, plan.edited_len()) {
+            return Err(Reason::Withheld);
+        }
+        Ok(step)
+    }
+
+    /// Plans the reply to the request: to the address it came from (RFC 3261 section 18.2.2, RFC 3581).
+    pub(super) fn reply(
+        &self,
+        origin: &Origin,
+        message: &Message<'_>,
+        method: Method<'_>,
+        code: u16,
+        plan: &mut EditPlan,
+        answer: &Answer,
+    ) -> Result<Step, Reason> {
+        match method {
+            Method::Ack => return Err(Reason::Ack),
+            Method::Cancel => return Err(Reason::Cancel),
+            _ => {}
+        }
+        self.answer(origin, message, code, plan, answer)
+    }
+
+    /// As [`reply`](Self::reply), whatever the method.
+    pub(super) fn answer(
+        &self,
+        origin: &Origin,
+        message: &Message<'_>,
+        code: u16,
+        plan: &mut EditPlan,
+        answer: &Answer,
+    ) -> Result<Step, Reason> {
+        let via = message.top_via().map_err(|_| Reason::Unanswerable)?;
+        answer.plan(message, &via, origin.remote, code, &self.keys, plan).map_err(|_| Reason::NoRoom)?;
+        self.admission.feedback(&via, plan).map_err(|_| Reason::NoRoom)?;
+        let remote = request::reply_to(&via, origin.remote);
+        let events = [Some(reply_event(code)), None];
+        Ok(Step { local: origin.listen, remote, request: false, send: true, keep: Keep::Nothing, events })
+    }
+}
