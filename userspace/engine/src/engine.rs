@@ -297,6 +297,16 @@ impl Engine {
         self.element.is_idle()
     }
 
+    /// Whether a [draining](Self::drain) engine can be let go of without harm to anybody: it [is idle](Self::is_idle),
+    /// no refusal waits for its ACK, no call is being [killed](Self::kill), and the last 2xx to an INVITE has had 4·T1 to
+    /// be repeated in, should it have been lost. Calls that are up do not count: all that they need is in their messages.
+    ///
+    /// Whoever cannot wait longer leaves after 64·T1: but for phones that ring, every transaction is over then.
+    #[must_use]
+    pub fn is_drained(&self, now: Time) -> bool {
+        self.element.is_drained(now)
+    }
+
     /// When [`on_timeout`](Self::on_timeout) is to be called next; `None` while nothing is waiting.
     #[must_use]
     pub fn timeout(&self) -> Option<Time> {

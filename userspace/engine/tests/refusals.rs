@@ -306,36 +306,6 @@ fn no_room_to_forward_is_said_and_no_room_at_all_is_counted() {
 }
 
 #[test]
-fn a_draining_engine_begins_nothing_new() {
-    let mut pair = with_bob(config());
-    let at_bob = pair.pass(ALICE, &request("INVITE", "sip:bob@example.net")).to(BOB);
-    let ok = at_bob.response(200, "OK", "b").add("Contact", &format!("<sip:bob@{BOB}>"));
-    let ok = pair.pass(BOB, &ok).to(ALICE);
-    pair.drain();
-    let other = pair.pass(ALICE, &request("INVITE", "sip:bob@example.net").set("CSeq", "2 INVITE")).to(BOB);
-    pair.drain();
-    assert!(!pair.engine.is_idle(), "a call is being set up");
-    pair.engine.drain(pair.now);
-    for text in [request("INVITE", "sip:bob@example.net").set("CSeq", "9 INVITE"), register("x", "")] {
-        let reply = pair.pass(ALICE, &text).to(ALICE);
-        assert_eq!((reply.code(), reply.get("Retry-After")), (503, "60"), "{}", text.start);
-    }
-    // What belongs to a dialog of ours still passes.
-    let bye = request("BYE", &format!("sip:bob@{BOB}"))
-        .set("To", "<sip:bob@example.net>;tag=b")
-        .add("Route", ok.get("Record-Route"));
-    let bye = pair.pass(ALICE, &bye).to(BOB);
-    assert_eq!(bye.method(), "BYE");
-    pair.drain();
-    assert!(!pair.engine.is_idle());
-    // What is under way is finished.
-    assert_eq!(pair.pass(BOB, &other.response(486, "Busy Here", "b")).to(ALICE).code(), 486);
-    assert_eq!(pair.pass(BOB, &bye.response(200, "OK", "")).to(ALICE).code(), 200);
-    pair.drain();
-    assert!(pair.engine.is_idle());
-}
-
-#[test]
 fn an_engine_needs_a_good_configuration_and_the_table_made_for_it() {
     use std::sync::Arc;
     use strowger_engine::{ConfigError, Engine, Location};

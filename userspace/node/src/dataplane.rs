@@ -22,6 +22,7 @@ use crate::config::{Auto, Config, Steering};
 use crate::egress::FastPath;
 use crate::fault::Fault;
 use crate::names;
+use crate::orders::Orders;
 use crate::report::Desk;
 use crate::secret;
 use crate::users::UserTable;
@@ -77,15 +78,15 @@ pub(crate) struct Plane {
     pub queues: usize,
     /// Set when the device has gone, or is another one of the same name.
     lost: Arc<AtomicBool>,
-    stop: StopFlag,
+    orders: StopAtLast,
 }
 
-/// Tells workers and watchers to stop, also when the start fails half-way.
-struct StopFlag(Arc<AtomicBool>);
+/// Workers and watchers stop, also when the start fails half-way.
+struct StopAtLast(Arc<Orders>);
 
-impl Drop for StopFlag {
+impl Drop for StopAtLast {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.stop();
     }
 }
 
@@ -141,7 +142,7 @@ impl Plane {
         for (at, queue) in sockets.into_iter().enumerate() {
             shares[at % count].push(queue);
         }
-        let stop = StopFlag(Arc::new(AtomicBool::new(false)));
+        let orders = StopAtLast(Arc::new(Orders::default()));
         let mut workers = Vec::with_capacity(count);
         let askers = names::start(&config.dns, count)?;
         for (id, ((queues, kernel), names)) in shares.into_iter().zip(kernel).zip(askers).enumerate() {
@@ -157,7 +158,7 @@ impl Plane {
             };
             let desk = Arc::new(Desk::default());
             let worker =
-                Worker::new(engine, queues, kernel, fast, names, Arc::clone(&desk), Arc::clone(&stop.0))
+                Worker::new(engine, queues, kernel, fast, names, Arc::clone(&desk), Arc::clone(&orders.0))
                     .map_err(|e| Fault::Other(format!("worker {id}: {e}")))?;
             let thread = thread(format!("worker-{id}"), move || {
                 pin(id, cpu);
@@ -167,10 +168,10 @@ impl Plane {
         }
         let lost = Arc::new(AtomicBool::new(false));
         if let Some(device) = facts.device.clone() {
-            let (lost, stop) = (Arc::clone(&lost), Arc::clone(&stop.0));
-            thread("device-watch".to_owned(), move || watch(&device, &lost, &stop))?;
+            let (lost, orders) = (Arc::clone(&lost), Arc::clone(&orders.0));
+            thread("device-watch".to_owned(), move || watch(&device, &lost, &orders))?;
         }
-        Ok(Plane { facts, program, workers, location, gateways, mirror, queues, lost, stop })
+        Ok(Plane { facts, program, workers, location, gateways, mirror, queues, lost, orders })
     }
 
     /// Whether the device has gone since the start. What is left of the data plane then serves nobody.
@@ -183,12 +184,17 @@ impl Plane {
         self.workers.iter().find(|w| w.thread.is_finished()).map(|w| w.id)
     }
 
+    /// From now on nothing new begins; what is under way is finished. See [`Engine::drain`].
+    pub(crate) fn drain(&self) {
+        self.orders.0.drain();
+    }
+
     /// Detaches, so that the kernel has the traffic, then lets the workers finish what they hold.
     pub(crate) fn stop(mut self) {
         if let Some(program) = &mut self.program {
             program.detach();
         }
-        self.stop.0.store(true, Ordering::Relaxed);
+        self.orders.0.stop();
         let deadline = Instant::now() + STOP_PATIENCE;
         for worker in self.workers.drain(..) {
             while !worker.thread.is_finished() && Instant::now() < deadline {
@@ -216,8 +222,8 @@ fn thread(name: String, work: impl FnOnce() + Send + 'static) -> Result<JoinHand
 }
 
 /// Looks every now and then whether the device is still the one we opened. An AF_XDP socket does not say so.
-fn watch(device: &Device, lost: &AtomicBool, stop: &AtomicBool) {
-    while !stop.load(Ordering::Relaxed) {
+fn watch(device: &Device, lost: &AtomicBool, orders: &Orders) {
+    while !orders.is_stopping() {
         std::thread::sleep(DEVICE_WATCH);
         match Device::find(&device.name) {
             Ok(now) if now.index == device.index => {}

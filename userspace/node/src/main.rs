@@ -9,6 +9,7 @@ mod fault;
 mod logging;
 mod names;
 mod netns;
+mod orders;
 mod password;
 mod privilege;
 mod report;
@@ -37,6 +38,9 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the node in the foreground until SIGTERM or SIGINT.
+    ///
+    /// Then it begins nothing new (503), finishes what is under way, at most 32 s, and ends; the second signal ends it at
+    /// once. Calls that are up survive.
     #[command(after_help = "Example:\n  strowger run --config /etc/strowger/strowger.yaml")]
     Run {
         /// The node's configuration.

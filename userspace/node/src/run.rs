@@ -24,8 +24,13 @@ use crate::{logging, netns, privilege};
 const WATCH: Duration = Duration::from_millis(100);
 /// How often workers are asked whether they still go round.
 const WORKER_WATCH: Duration = Duration::from_secs(1);
+/// How long what is under way may take when the node is to go: 64·T1, after which every transaction has given up but
+/// those whose phone rings (RFC 3261 section 17). `TimeoutStopSec` of the systemd unit is above it.
+const DRAIN: Duration = Duration::from_secs(32);
+/// How often workers are asked meanwhile whether they have finished.
+const DRAIN_WATCH: Duration = Duration::from_millis(20);
 
-/// Runs the node until SIGTERM or SIGINT.
+/// Runs the node until SIGTERM or SIGINT, and what is under way then to its end.
 pub(crate) fn run(config: Config) -> Result<(), Fault> {
     // Whatever we create (the status socket first of all) is for our user alone.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
@@ -93,16 +98,11 @@ async fn serve(
         });
     }
     let view = Rc::new(View::new(config, plane, started));
+    // In the order they are written: one that may end the node at once is asked first.
     let result = tokio::select! {
-        _ = terminate.recv() => {
-            tracing::info!("SIGTERM");
-            Ok(())
-        }
-        _ = interrupt.recv() => {
-            tracing::info!("SIGINT");
-            Ok(())
-        }
+        biased;
         fault = fatal(&view) => Err(fault),
+        () = asked_to_end(&view, &mut terminate, &mut interrupt) => Ok(()),
         () = gateways(&view) => Err(Fault::Other("the watch over gateways ended".to_owned())),
         () = watchdog(&view) => Err(Fault::Other("the watchdog ended".to_owned())),
         served = socket.serve(|| {
@@ -112,9 +112,37 @@ async fn serve(
             Err(Fault::Other(format!("the status socket ended: {served:?}")))
         }
     };
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     view.stop();
     result
+}
+
+/// Returns when the node is to go: after the first SIGTERM or SIGINT it begins nothing new, and stays until what is under
+/// way is finished, or 64·T1, or the second signal.
+async fn asked_to_end(view: &View, terminate: &mut Signal, interrupt: &mut Signal) {
+    let mut signal = async || {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    };
+    let name = signal().await;
+    let began = Instant::now();
+    view.drain();
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!("{name}: nothing new begins; what is under way is finished first");
+    let why = tokio::select! {
+        () = drained(view) => "nothing is under way any more",
+        () = tokio::time::sleep(DRAIN) => "what is still under way is left",
+        name = signal() => name,
+    };
+    tracing::info!("{why}, {} ms later", began.elapsed().as_millis());
+}
+
+/// Returns when no worker has anything under way.
+async fn drained(view: &View) {
+    while !view.is_drained().await {
+        tokio::time::sleep(DRAIN_WATCH).await;
+    }
 }
 
 /// Reads the users again on each SIGHUP. With a file that is wrong the users stay as they are.

@@ -9,7 +9,6 @@
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::event::{Timespec, epoll};
@@ -23,6 +22,7 @@ use strowger_xsk::{BindMode, Frame, FrameBatch, KernelCounters, KernelSocket, Re
 
 use crate::egress::FastPath;
 use crate::names::Asker;
+use crate::orders::Orders;
 use crate::report::Desk;
 
 /// Longest sleep: a fifth of the age at which XDP takes a heart for still, and the longest that a status request or a
@@ -112,6 +112,8 @@ pub(crate) struct Queue {
 pub(crate) struct Report {
     /// Its own counts.
     pub counts: Counts,
+    /// Whether it was told to finish, and has.
+    pub drained: bool,
     /// Its engine's.
     pub events: Counters,
     /// How full its engine's tables are.
@@ -145,7 +147,7 @@ pub(crate) struct Worker {
     kernel: Vec<KernelSocket>,
     lane: Lane,
     desk: Arc<Desk<Report>>,
-    stop: Arc<AtomicBool>,
+    orders: Arc<Orders>,
     sleeper: OwnedFd,
 }
 
@@ -177,7 +179,7 @@ impl Worker {
         fast: Option<FastPath>,
         names: Asker,
         desk: Arc<Desk<Report>>,
-        stop: Arc<AtomicBool>,
+        orders: Arc<Orders>,
     ) -> std::io::Result<Worker> {
         let sleeper = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for queue in &queues {
@@ -201,7 +203,7 @@ impl Worker {
             ident: 0,
             scratch: vec![0; strowger_sip::limit::MESSAGE].into_boxed_slice(),
         };
-        Ok(Worker { queues, kernel, lane, desk, stop, sleeper })
+        Ok(Worker { queues, kernel, lane, desk, orders, sleeper })
     }
 
     /// The loop, until told to stop.
@@ -213,9 +215,14 @@ impl Worker {
         let mut kernel_ready = true;
         let mut kernel_backlog = 0;
         let mut last_date = last_work;
+        let mut draining = false;
         self.lane.engine.set_wall_clock(last_date, calendar());
-        while !self.stop.load(Ordering::Relaxed) {
+        while !self.orders.is_stopping() {
             let now = monotonic();
+            if !draining && self.orders.is_draining() {
+                draining = true;
+                self.lane.engine.drain(now);
+            }
             self.lane.engine.set_pressure(self.backlog().max(kernel_backlog));
             let mut worked = self.queue_turn(now, &mut batch);
             if kernel_ready || now.since(last_kernel) >= KERNEL_EVERY {
@@ -236,7 +243,7 @@ impl Worker {
                 last_date = now;
             }
             if let Some(number) = self.desk.asked(answered)
-                && self.desk.answer(number, self.report())
+                && self.desk.answer(number, self.report(now))
             {
                 answered = number;
             }
@@ -358,8 +365,9 @@ impl Worker {
         ]
     }
 
-    fn report(&self) -> Report {
+    fn report(&self, now: Time) -> Report {
         Report {
+            drained: self.lane.engine.is_drained(now),
             counts: self.lane.counts.clone(),
             events: self.lane.engine.counters().clone(),
             occupancy: self.lane.engine.occupancy(),

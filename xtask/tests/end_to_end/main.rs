@@ -14,6 +14,7 @@ mod cast;
 mod commands;
 mod credentials;
 mod crowd;
+mod drain;
 mod failover;
 mod forks;
 mod fragments;

@@ -136,6 +136,11 @@ impl Dialogs {
         self.hang_ups.open.iter().any(|hang_up| hang_up.unsent)
     }
 
+    /// Whether a call is being ended by us.
+    pub(crate) fn is_hanging_up(&self) -> bool {
+        !self.hang_ups.open.is_empty()
+    }
+
     /// Writes the next BYE that is to be sent. Returns the index of the listen address it leaves from, and where it
     /// goes. `None` without one, or when the buffer has no room for it.
     pub(crate) fn transmit(

@@ -263,4 +263,9 @@ impl Element {
     pub(crate) fn is_idle(&self) -> bool {
         self.core.is_idle()
     }
+
+    /// See [`Engine::is_drained`](crate::Engine::is_drained).
+    pub(crate) fn is_drained(&self, now: Time) -> bool {
+        self.draining && self.core.is_settled(now) && !self.dialogs.is_hanging_up()
+    }
 }

@@ -115,6 +115,10 @@ pub(crate) struct Core {
     outbox: Outbox,
     /// Transactions without a final response.
     undecided: usize,
+    /// Transactions of INVITEs whose refusal is repeated until its ACK comes.
+    unacknowledged: usize,
+    /// When an INVITE was last answered 2xx.
+    answered_at: Option<Time>,
     /// Targets beside the first, of the request that is being decided on.
     staged: Vec<Staged>,
     policies: Policies,
@@ -139,6 +143,8 @@ impl Core {
             arena: Arena::new(sizes.max_kept),
             outbox: Outbox::new(limit::OUTBOX),
             undecided: 0,
+            unacknowledged: 0,
+            answered_at: None,
             staged: Vec::with_capacity(limit::CONTACTS),
             policies: Policies::new(config),
             plan: Box::new(EditPlan::new()),
@@ -172,6 +178,14 @@ impl Core {
     /// Whether no request waits for its final response and nothing waits to be sent.
     pub(crate) fn is_idle(&self) -> bool {
         self.undecided == 0 && !self.has_transmit()
+    }
+
+    /// Whether nobody depends on these tables any more: it [is idle](Self::is_idle), every refusal has its ACK, and an
+    /// answer that was lost has come again by now. A 2xx is repeated end to end (RFC 3261 section 13.3.1.4), but passes
+    /// only where its transaction is known: its repetitions T1 and 3·T1 after it still do.
+    pub(crate) fn is_settled(&self, now: Time) -> bool {
+        let repeated = |at: Time| at.after(4 * self.timers.t1) <= now;
+        self.is_idle() && self.unacknowledged == 0 && self.answered_at.is_none_or(repeated)
     }
 
     pub(crate) fn has_transmit(&self) -> bool {

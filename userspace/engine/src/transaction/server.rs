@@ -145,6 +145,7 @@ impl Core {
             (Method::Ack, State::Completed) => {
                 // Timer I.
                 transaction.state = State::Confirmed;
+                self.unacknowledged -= 1;
                 (transaction.repeat_at, transaction.end_at) = (NEVER, confirmed);
                 self.arena.release_any(&mut transaction.last);
                 self.wheel.arm(slot, confirmed);
@@ -200,6 +201,9 @@ impl Core {
         if transaction.is_undecided() {
             self.undecided -= 1;
         }
+        if transaction.invite && transaction.state == State::Completed {
+            self.unacknowledged -= 1;
+        }
         transaction.state = State::Terminated;
         self.arena.release_any(&mut transaction.last);
         transaction.local = false;
@@ -220,9 +224,11 @@ impl Core {
         transaction.repeat_at = NEVER;
         if transaction.invite && code < 300 {
             transaction.state = State::Accepted;
+            self.answered_at = Some(now);
             self.arena.release_any(&mut transaction.last);
         } else {
             transaction.state = State::Completed;
+            self.unacknowledged += usize::from(transaction.invite);
             if transaction.invite && !cfg!(feature = "plant-timer-g") {
                 // Timer G.
                 transaction.repeat = self.timers.t1;

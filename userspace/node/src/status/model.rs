@@ -40,7 +40,7 @@ pub(crate) struct Node {
     pub pid: u32,
     /// Seconds since the start.
     pub uptime_s: u64,
-    /// `up`, or `stopping`.
+    /// `up`; `draining` when it finishes what is under way and begins nothing new; `stopping`.
     pub state: String,
     /// `sip.listen`
     pub listen: Vec<String>,

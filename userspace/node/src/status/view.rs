@@ -1,6 +1,6 @@
 //! Making a report: asks every worker's desk, the XDP program's counters and the location table.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,12 +27,13 @@ pub(crate) struct View {
     /// None once stopped. Borrowed mutably only by [`View::stop`], when nothing else runs any more.
     plane: RefCell<Option<Plane>>,
     started: Instant,
+    draining: Cell<bool>,
 }
 
 impl View {
     /// Takes the data plane over.
     pub(crate) fn new(config: &Config, plane: Plane, started: Instant) -> View {
-        View { config: config.clone(), plane: RefCell::new(Some(plane)), started }
+        View { config: config.clone(), plane: RefCell::new(Some(plane)), started, draining: Cell::new(false) }
     }
 
     /// Why the node cannot go on, if so: a worker that ended unasked, or a device that went away.
@@ -57,6 +58,21 @@ impl View {
             self.desks().into_iter().map(|(id, _, desk)| async move { (id, desk.ask(PATIENCE).await.1) });
         let answers = futures_util::future::join_all(asked).await;
         answers.into_iter().filter(|(_, answering)| !answering).map(|(id, _)| id).collect()
+    }
+
+    /// Nothing new begins from now on.
+    pub(crate) fn drain(&self) {
+        self.draining.set(true);
+        if let Some(plane) = self.plane.borrow().as_ref() {
+            plane.drain();
+        }
+    }
+
+    /// Whether every worker that answers has finished what was under way. One that is stuck finishes nothing.
+    pub(crate) async fn is_drained(&self) -> bool {
+        let asked = self.desks().into_iter().map(|(_, _, desk)| async move { desk.ask(PATIENCE).await });
+        let answers = futures_util::future::join_all(asked).await;
+        answers.into_iter().all(|(report, answering)| !answering || report.is_some_and(|r| r.drained))
     }
 
     fn desks(&self) -> Vec<(usize, Option<usize>, Arc<Desk<Report>>)> {
@@ -134,7 +150,12 @@ impl View {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: std::process::id(),
                 uptime_s: self.started.elapsed().as_secs(),
-                state: if plane.is_some() { "up" } else { "stopping" }.to_owned(),
+                state: match (plane.is_some(), self.draining.get()) {
+                    (true, false) => "up",
+                    (true, true) => "draining",
+                    (false, _) => "stopping",
+                }
+                .to_owned(),
                 listen: self.config.sip.listen.iter().map(ToString::to_string).collect(),
             },
             dataplane: Dataplane {
