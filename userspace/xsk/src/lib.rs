@@ -23,6 +23,6 @@ pub use device::Device;
 pub use kernel::{KernelCounters, KernelSocket, Received};
 pub use nexthop::{Hop, Mirror, MirrorCounters, Miss, NextHopError, NextHops};
 pub use xdp::{
-    Balance, BindMode, Counters, Frame, FrameBatch, Mode, OutOfChunk, Pages, RingSizes, RingUse, Socket,
-    SocketConfig, Statistics, Umem, UmemConfig, UmemError, XDP_HEADROOM, XskError, frames_leaked,
+    Balance, BindMode, BusyPoll, Counters, Frame, FrameBatch, Mode, OutOfChunk, Pages, RingSizes, RingUse,
+    Socket, SocketConfig, Statistics, Umem, UmemConfig, UmemError, XDP_HEADROOM, XskError, frames_leaked,
 };

@@ -34,7 +34,8 @@ pub(super) struct Memory {
 
 // SAFETY: the mapping belongs to the process, not to a thread, and `Memory` is its only owner.
 unsafe impl Send for Memory {}
-// SAFETY: through `&Memory` only the base address and the length can be read.
+// SAFETY: through `&Memory` the base address and the length can be read; bytes are reached by unsafe functions whose
+// callers answer for who else reads and writes them, on whatever thread.
 unsafe impl Sync for Memory {}
 
 impl Memory {
@@ -114,7 +115,11 @@ impl Memory {
     /// # Panics
     ///
     /// If `range` isn't inside the mapping.
-    pub(super) unsafe fn bytes_mut(&mut self, range: Range<usize>) -> &mut [u8] {
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "several sockets share the memory; each byte has one holder, says the caller"
+    )]
+    pub(super) unsafe fn bytes_mut(&self, range: Range<usize>) -> &mut [u8] {
         assert!(range.start <= range.end && range.end <= self.len, "outside the mapping");
         // SAFETY: as in `bytes`; the caller answers for readers and writers.
         unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr().add(range.start), range.len()) }
@@ -134,7 +139,7 @@ mod tests {
     #[test]
     fn memory_is_zeroed_writable_and_as_long_as_asked() {
         for huge in [false, true] {
-            let mut memory = Memory::for_packets(3 * 4096, huge).unwrap();
+            let memory = Memory::for_packets(3 * 4096, huge).unwrap();
             assert!(memory.len() >= 3 * 4096);
             // SAFETY: nobody else knows this mapping.
             let bytes = unsafe { memory.bytes_mut(0..3 * 4096) };

@@ -4,14 +4,19 @@
 //! |---|---|---|
 //! | `memory` | one mapping and the pages it got | mmap, madvise |
 //! | `frame`  | [`Frame`], the token for one chunk; [`FrameBatch`] | none |
-//! | `umem`   | [`Umem`]: chunks, who owns each, the free list | none |
+//! | `umem`   | [`Umem`]: chunks, the free list | none |
+//! | `book`   | who owns each chunk | none |
 //! | `ring`   | producer and consumer ends of a ring | none |
 //! | `rings`  | the way of a frame round the four rings | none |
-//! | `socket` | [`Socket`]: open, bind, wake | all the rest |
+//! | `crossing` | free chunks between the sockets of a queue | none |
+//! | `setup`  | all that makes a socket, and every way to fail | socket, setsockopt, mmap, bind |
+//! | `socket` | [`Socket`]: the hot half, and the wake-ups | sendto, recvfrom |
 //!
-//! A queue's `rings` split into what belongs to the queue (UMEM, fill, completion) and what belongs to one socket
+//! A queue's `rings` split into what belongs to the queue (fill, completion: one owner) and what belongs to each socket
 //! (RX, TX), since several sockets may share a queue's UMEM.
 
+mod book;
+mod crossing;
 mod error;
 mod frame;
 #[allow(unsafe_code)]
@@ -19,6 +24,7 @@ mod memory;
 #[allow(unsafe_code)]
 mod ring;
 mod rings;
+mod setup;
 mod socket;
 mod statistics;
 mod umem;
@@ -27,6 +33,7 @@ pub use error::XskError;
 pub use frame::{Frame, FrameBatch, OutOfChunk, frames_leaked};
 pub use memory::Pages;
 pub use rings::{Balance, RingUse};
-pub use socket::{BindMode, Mode, RingSizes, Socket, SocketConfig};
+pub use setup::{BindMode, Mode, RingSizes, SocketConfig};
+pub use socket::{BusyPoll, Socket};
 pub use statistics::{Counters, Statistics};
 pub use umem::{Umem, UmemConfig, UmemError, XDP_HEADROOM};

@@ -301,9 +301,42 @@ impl<T: Copy> Consumer<T> {
         }
     }
 
+    /// For another thread to read how many wait.
+    pub(super) fn gauge(&self) -> Gauge {
+        let Shared { producer, consumer, _memory: memory, .. } = &self.shared;
+        Gauge { producer: *producer, consumer: *consumer, size: self.size(), _memory: Arc::clone(memory) }
+    }
+
     /// Descriptors that wait to be read.
     pub(super) fn pending(&self) -> u32 {
         self.shared.producer().load(Ordering::Acquire).wrapping_sub(self.next).min(self.size())
+    }
+}
+
+/// Reads how many descriptors wait in a ring; for whoever reports on a ring that another thread consumes.
+pub(super) struct Gauge {
+    producer: NonNull<AtomicU32>,
+    consumer: NonNull<AtomicU32>,
+    size: u32,
+    _memory: Arc<dyn Any + Send + Sync>,
+}
+
+// SAFETY: as for `Shared`; through a gauge the two indices are read, atomically, and nothing else.
+unsafe impl Send for Gauge {}
+
+impl Gauge {
+    /// Descriptors that wait to be read, or are being read.
+    pub(super) fn pending(&self) -> u32 {
+        // SAFETY: both point into `_memory`, aligned, alive as long as `self`; everybody accesses them atomically.
+        let (producer, consumer) = unsafe { (self.producer.as_ref(), self.consumer.as_ref()) };
+        let consumer = consumer.load(Ordering::Relaxed);
+        producer.load(Ordering::Acquire).wrapping_sub(consumer).min(self.size)
+    }
+}
+
+impl fmt::Debug for Gauge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Gauge {{ pending: {} }}", self.pending())
     }
 }
 

@@ -29,7 +29,8 @@ fn pair(frames: u32, ring: u32, first: u32) -> (Rings, Kernel) {
     let (kernel_rx, rx, rx_hand) = fake::ring(ring, first, NO_DESC);
     let (tx, kernel_tx, _) = fake::ring(ring, first, NO_DESC);
     let rings = Rings {
-        queue: Queue { umem, fill, completion },
+        umem,
+        side: Side::Owner(Queue { fill, completion, lenders: Vec::new() }),
         rx,
         tx,
         counters: Counters::default(),
@@ -93,15 +94,14 @@ fn a_packet_goes_round_without_changing_its_chunk() {
     let (mut rings, mut kernel) = pair(16, 8, u32::MAX - 2);
     let mut batch = FrameBatch::new();
     for turn in 0..100u64 {
-        rings.reap();
-        rings.refill();
+        rings.settle();
         kernel.take_fill(1);
         assert_eq!(kernel.deliver(1, 100), 1);
         assert_eq!(rings.receive(&mut batch), 1);
         let mut frame = batch.pop().unwrap();
         let chunk = frame.chunk();
         assert_eq!(frame.range(), 320..420);
-        rings.queue.umem.chunk_mut(&mut frame)[300..320].fill(0xaa);
+        rings.umem.chunk_mut(&mut frame)[300..320].fill(0xaa);
         frame.set_range(300..420).unwrap();
         rings.transmit(frame).unwrap();
         rings.tx.submit();
@@ -111,7 +111,7 @@ fn a_packet_goes_round_without_changing_its_chunk() {
         kernel.complete(1);
         assert_eq!((rings.counters.rx, rings.counters.tx), (turn + 1, turn + 1));
     }
-    rings.reap();
+    rings.settle();
     assert_eq!(rings.counters.completed, 100);
     assert!(rings.balance().holds());
 }
@@ -119,29 +119,29 @@ fn a_packet_goes_round_without_changing_its_chunk() {
 #[test]
 fn the_fill_ring_leaves_a_reserve_and_starvation_is_counted() {
     let (mut rings, mut kernel) = pair(16, 32, 0);
-    rings.refill();
+    rings.settle();
     assert_eq!(rings.ring_use().fill, 12);
-    assert_eq!(rings.queue.umem.available(), 4);
+    assert_eq!(rings.umem.available(), 4);
     assert_eq!(rings.counters.fill_starved, 0);
     kernel.take_fill(12);
-    rings.refill();
+    rings.settle();
     assert_eq!(rings.counters.fill_starved, 1);
 }
 
 #[test]
 fn what_cannot_be_sent_comes_back() {
     let (mut rings, _kernel) = pair(16, 4, 0);
-    let runt = rings.queue.umem.take().unwrap();
+    let runt = rings.umem.take().unwrap();
     let runt = rings.transmit(runt).unwrap_err();
-    rings.queue.umem.give(runt);
+    rings.umem.give(runt);
     for nth in 0..5 {
-        let mut frame = rings.queue.umem.take().unwrap();
+        let mut frame = rings.umem.take().unwrap();
         let start = frame.start();
         frame.set_range(start..start + 60).unwrap();
         let result = rings.transmit(frame);
         assert_eq!(result.is_ok(), nth < 4);
         if let Err(frame) = result {
-            rings.queue.umem.give(frame);
+            rings.umem.give(frame);
         }
     }
     assert_eq!((rings.counters.tx_runt, rings.counters.tx_ring_full, rings.counters.tx), (1, 1, 4));
@@ -151,7 +151,7 @@ fn what_cannot_be_sent_comes_back() {
 #[test]
 fn a_driver_gone_mad_costs_counts_and_nothing_else() {
     let (mut rings, mut kernel) = pair(16, 8, 0);
-    rings.refill();
+    rings.settle();
     kernel.take_fill(1);
     let good = kernel.buffers[0];
     for (addr, len) in [(u64::MAX, 60), (good + 2000, 100), (good + 2048 * 9, 60), (good, 60), (good, 60)] {
@@ -161,12 +161,12 @@ fn a_driver_gone_mad_costs_counts_and_nothing_else() {
     let mut batch = FrameBatch::new();
     assert_eq!(rings.receive(&mut batch), 1, "one of five is real");
     assert_eq!(rings.counters.rx_bad_address, 4);
-    rings.queue.umem.give(batch.pop().unwrap());
+    rings.umem.give(batch.pop().unwrap());
     for address in [good, u64::MAX, 2048 * 16] {
         assert!(kernel.completion.push(address));
     }
     kernel.completion.submit();
-    rings.reap();
+    rings.settle();
     assert_eq!(rings.counters.completion_bad_address, 3);
     kernel.rx_hand.set_producer(77);
     assert_eq!(rings.receive(&mut batch), 0);
@@ -217,7 +217,7 @@ proptest! {
         let mut forged = false;
         for step in steps {
             match step {
-                Step::Service => { rings.reap(); rings.refill(); rings.tx.submit(); }
+                Step::Service => { rings.settle(); rings.tx.submit(); }
                 Step::KernelFill(count) => kernel.take_fill(count),
                 Step::Deliver(count) => { kernel.deliver(count, 64); }
                 Step::Receive => {
@@ -233,10 +233,10 @@ proptest! {
                 },
                 Step::Recycle(count) => for _ in 0..count {
                     let Some(frame) = held.pop() else { break };
-                    rings.queue.umem.give(frame);
+                    rings.umem.give(frame);
                 },
                 Step::Take(count) => for _ in 0..count {
-                    let Some(mut frame) = rings.queue.umem.take() else { break };
+                    let Some(mut frame) = rings.umem.take() else { break };
                     frame.set_range(300..360).unwrap();
                     held.push(frame);
                 },
@@ -256,8 +256,10 @@ proptest! {
             prop_assert_eq!(balance.held as usize, held.len());
             prop_assert_eq!(chunks.len(), held.len(), "two tokens for one chunk");
         }
-        held.drain(..).for_each(|frame| rings.queue.umem.give(frame));
+        held.drain(..).for_each(|frame| rings.umem.give(frame));
         if !forged {
+            // From here on nothing is given for reception.
+            rings.reserve = 32;
             for _ in 0..32 {
                 rings.tx.submit();
                 kernel.take_tx(32);
@@ -265,10 +267,10 @@ proptest! {
                 kernel.take_fill(32);
                 kernel.deliver(32, 64);
                 rings.receive(&mut batch);
-                std::iter::from_fn(|| batch.pop()).for_each(|frame| rings.queue.umem.give(frame));
-                rings.reap();
+                std::iter::from_fn(|| batch.pop()).for_each(|frame| rings.umem.give(frame));
+                rings.settle();
             }
-            prop_assert_eq!(rings.queue.umem.available(), 32, "{:?}", rings.balance());
+            prop_assert_eq!(rings.umem.available(), 32, "{:?}", rings.balance());
         }
     }
 }

@@ -1,105 +1,42 @@
-//! An AF_XDP socket on one queue: opened, bound, woken.
+//! An AF_XDP socket on one queue: opened alone or with others that share the queue, and woken.
 //!
-//! In copy mode a kernel may let several sockets bind one queue; which of them gets packets the XSKMAP says.
-//! Owned by one worker thread. `open` is the cold half (all setup, every way to fail named); `receive`, `transmit`,
-//! `recycle` and `service` are the hot half, in `rings` but for the wake-ups.
+//! Owned by one worker thread. What `open` does is in `setup`; `receive`, `transmit`, `recycle` and `service` are in
+//! `rings` but for the wake-ups. Which of a queue's sockets gets a packet the XSKMAP says.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
 
 use super::error::XskError;
 use super::frame::{Frame, FrameBatch};
-use super::memory::Memory;
-use super::ring::{Consumer, Offsets, Producer};
-use super::rings::{Balance, Queue, RingUse, Rings};
+use super::rings::{Balance, RingUse, Rings, Side};
+use super::setup::{self, BindMode, Opened, RingSizes, SocketConfig};
 use super::statistics::{Counters, Statistics};
-use super::umem::{Umem, UmemConfig};
+use super::umem::Umem;
 use crate::syscall;
-
-/// Closing an AF_XDP socket lets go of its queue some time later, so a restarted node finds it taken for a moment.
-const BUSY_TRIES: u32 = 100;
-const BUSY_PAUSE: Duration = Duration::from_millis(10);
-
-/// Largest ring, far above what drivers use.
-const MAX_RING: u32 = 1 << 20;
 
 /// One call transmits at most 32 frames in copy mode; a full batch needs two, the rest is for a kernel in a hurry.
 const WAKES_PER_SERVICE: u32 = 4;
 
-/// Frames that reception never takes, so that messages of our own and replies can always be built.
-const RESERVE: u32 = FrameBatch::CAPACITY as u32;
-
-/// How packets get between NIC and UMEM, as asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
-    /// Zero copy if the driver has it, else copy; see [`Socket::fallback_reason`].
-    #[default]
-    Auto,
-    /// Zero copy or nothing.
-    ZeroCopy,
-    /// The kernel copies between its own buffers and the UMEM.
-    Copy,
-}
-
-/// How packets get between NIC and UMEM, as it is.
+/// How the kernel busy-polls for a socket, in its user's system calls and not in interrupts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BindMode {
-    /// The NIC reads and writes the UMEM.
-    ZeroCopy,
-    /// The kernel copies between its own buffers and the UMEM.
-    Copy,
-}
-
-/// Descriptors in each ring; rounded up to powers of two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RingSizes {
-    /// Received, kernel → us.
-    pub rx: u32,
-    /// To transmit, us → kernel.
-    pub tx: u32,
-    /// To receive into, us → kernel.
-    pub fill: u32,
-    /// Transmitted, kernel → us.
-    pub completion: u32,
-}
-
-impl Default for RingSizes {
-    fn default() -> Self {
-        Self { rx: 2048, tx: 2048, fill: 4096, completion: 2048 }
-    }
-}
-
-/// How to open a socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SocketConfig {
-    /// The packet memory.
-    pub umem: UmemConfig,
-    /// The four rings.
-    pub rings: RingSizes,
-    /// Zero copy or copy.
-    pub mode: Mode,
-    /// Let the kernel sleep until it is woken, and wake it only when it says that it sleeps. Without it a driver in
-    /// zero-copy mode busy-polls the rings on the core of its interrupt.
-    pub need_wakeup: bool,
-}
-
-impl Default for SocketConfig {
-    fn default() -> Self {
-        Self { umem: UmemConfig::default(), rings: RingSizes::default(), mode: Mode::Auto, need_wakeup: true }
-    }
+pub struct BusyPoll {
+    /// Microseconds that one call may poll the device's queue (`SO_BUSY_POLL`).
+    pub micros: u32,
+    /// Packets that one call may take from it (`SO_BUSY_POLL_BUDGET`).
+    pub budget: u32,
 }
 
 /// An AF_XDP socket with its queue's UMEM. [`Send`], not [`Sync`]: one worker owns it.
 ///
-/// Every frame taken from it must come back by [`Self::transmit`] or [`Self::recycle`], and [`Self::service`] must run
-/// once in each turn of the worker's loop, also when nothing was received.
+/// Every frame taken from it must come back by [`Self::transmit`] or [`Self::recycle`] of the same socket, and
+/// [`Self::service`] must run once in each turn of the worker's loop, also when nothing was received.
 #[derive(Debug)]
 pub struct Socket {
     // Before the rings: the kernel lets go of the memory before it is unmapped.
     fd: OwnedFd,
     rings: Rings,
     need_wakeup: bool,
+    busy_poll: bool,
     mode: BindMode,
     fallback: Option<io::Error>,
     ifindex: u32,
@@ -112,42 +49,45 @@ impl Socket {
     /// The fill ring is full before the socket is bound, so no packet of the first moment is lost. Blocks for up to
     /// a second while another socket, perhaps one being closed, holds the queue.
     pub fn open(ifindex: u32, queue: u32, config: &SocketConfig) -> Result<Self, XskError> {
-        let sizes = rounded(config.rings)?;
-        let fd =
-            syscall::socket(libc::AF_XDP, libc::SOCK_RAW).map_err(|error| match error.raw_os_error() {
-                Some(libc::EAFNOSUPPORT) => XskError::Unsupported,
-                Some(libc::EPERM) => XskError::Privilege,
-                _ => XskError::Kernel { step: "socket", source: error },
-            })?;
-        let umem = Umem::new(&config.umem)?;
-        register(fd.as_fd(), &umem)?;
-        let reserve = RESERVE.min(umem.frames() / 4);
-        let mut rings = map_rings(fd.as_fd(), umem, sizes, reserve)?;
-        rings.refill();
-        rings.counters = Counters::default();
+        let opened = setup::open(ifindex, queue, config, 1)?.into_iter().next();
+        // One was asked for.
+        let opened = opened.ok_or(XskError::Unsupported)?;
+        Ok(Self::over(opened, ifindex, queue, config))
+    }
 
-        let address = Address { ifindex, queue, need_wakeup: config.need_wakeup };
-        let fallback = match config.mode {
-            Mode::Copy => {
-                address.bind(fd.as_fd(), libc::XDP_COPY)?;
-                None
-            }
-            Mode::ZeroCopy => match address.bind(fd.as_fd(), libc::XDP_ZEROCOPY) {
-                Err(XskError::Bind { source: reason, .. }) => {
-                    return Err(XskError::NoZeroCopy { ifindex, queue, reason });
-                }
-                result => result.map(|()| None)?,
-            },
-            Mode::Auto => match address.bind(fd.as_fd(), libc::XDP_ZEROCOPY) {
-                Err(XskError::Bind { source: reason, .. }) => {
-                    address.bind(fd.as_fd(), libc::XDP_COPY)?;
-                    Some(reason)
-                }
-                result => result.map(|()| None)?,
-            },
+    /// Opens `count` sockets, at least one, on one queue with one UMEM, each with an RX and a TX ring of its own, to be
+    /// given to as many threads.
+    ///
+    /// The first owns the queue: it alone touches the fill and the completion ring, reports the balance of frames, and
+    /// must have its [`Self::service`] run while any of the others is in use; see [`Self::wants_owner`].
+    pub fn open_shared(
+        ifindex: u32,
+        queue: u32,
+        config: &SocketConfig,
+        count: u32,
+    ) -> Result<Vec<Self>, XskError> {
+        let opened = setup::open(ifindex, queue, config, count.max(1))?;
+        Ok(opened.into_iter().map(|opened| Self::over(opened, ifindex, queue, config)).collect())
+    }
+
+    fn over(opened: Opened, ifindex: u32, queue: u32, config: &SocketConfig) -> Self {
+        let Opened { fd, rings, mode, fallback } = opened;
+        Self { fd, rings, need_wakeup: config.need_wakeup, busy_poll: false, mode, fallback, ifindex, queue }
+    }
+
+    /// From now on [`Self::service`] polls the device itself whenever there is nothing to read, and the kernel puts the
+    /// queue's interrupts off (`SO_PREFER_BUSY_POLL`, Linux 5.11). That only has an effect where the device's
+    /// `napi_defer_hard_irqs` and `gro_flush_timeout` are set, and only for a thread that never sleeps.
+    pub fn prefer_busy_poll(&mut self, how: BusyPoll) -> io::Result<()> {
+        let set = |name, value: u32| {
+            let value = libc::c_int::try_from(value).unwrap_or(libc::c_int::MAX);
+            syscall::set_option(self.fd.as_fd(), libc::SOL_SOCKET, name, &value)
         };
-        let mode = bound_mode(fd.as_fd())?;
-        Ok(Self { fd, rings, need_wakeup: config.need_wakeup, mode, fallback, ifindex, queue })
+        set(libc::SO_PREFER_BUSY_POLL, 1)?;
+        set(libc::SO_BUSY_POLL, how.micros)?;
+        set(libc::SO_BUSY_POLL_BUDGET, how.budget)?;
+        self.busy_poll = true;
+        Ok(())
     }
 
     /// Moves received frames into `out`, as many as it has room for; how many came.
@@ -166,20 +106,38 @@ impl Socket {
     /// Drops a packet: its frame is free again.
     #[inline]
     pub fn recycle(&mut self, frame: Frame) {
-        self.rings.queue.umem.give(frame);
+        self.rings.umem.give(frame);
     }
 
     /// What must be done once in each turn of the loop: take completed frames back, refill the fill ring, publish
     /// what was transmitted, and wake the kernel where it says that it sleeps. No system call otherwise.
     pub fn service(&mut self) {
-        self.rings.reap();
-        self.rings.refill();
+        self.rings.settle();
         self.rings.tx.submit();
         if self.rings.tx.pending() > 0 && (!self.need_wakeup || self.rings.tx.needs_wakeup()) {
             self.wake_tx();
         }
-        if self.need_wakeup && self.rings.queue.fill.needs_wakeup() {
+        let sleeps = match &self.rings.side {
+            Side::Owner(queue) => self.need_wakeup && queue.fill.needs_wakeup(),
+            Side::Borrower(_) => false,
+        };
+        if sleeps || (self.busy_poll && self.rings.rx.pending() == 0) {
             self.wake_rx();
+        }
+    }
+
+    /// Whether this socket owns its queue: see [`Self::open_shared`].
+    pub fn owns_queue(&self) -> bool {
+        matches!(self.rings.side, Side::Owner(_))
+    }
+
+    /// Whether the owner of the queue should run [`Self::service`] soon, since this socket has used up its part of what
+    /// the fill ring had, or of what the completion ring has room for. Once it said so it begins to count anew, so waking
+    /// the owner for each yes is a bounded cost. Never for the owner itself.
+    pub fn wants_owner(&mut self) -> bool {
+        match &mut self.rings.side {
+            Side::Owner(_) => false,
+            Side::Borrower(borrower) => borrower.wants_owner(&self.rings.umem),
         }
     }
 
@@ -202,7 +160,7 @@ impl Socket {
                     if error.raw_os_error() != Some(libc::EAGAIN) || self.rings.tx.pending() == 0 {
                         return;
                     }
-                    self.rings.reap();
+                    self.rings.make_room_to_complete();
                 }
             }
         }
@@ -220,13 +178,13 @@ impl Socket {
     /// The packet memory, to read a frame.
     #[inline]
     pub fn umem(&self) -> &Umem {
-        &self.rings.queue.umem
+        &self.rings.umem
     }
 
     /// The packet memory, to edit a frame, or to take one for a message of our own.
     #[inline]
     pub fn umem_mut(&mut self) -> &mut Umem {
-        &mut self.rings.queue.umem
+        &mut self.rings.umem
     }
 
     /// How packets get between NIC and UMEM.
@@ -261,7 +219,8 @@ impl Socket {
         Ok(kernel.into())
     }
 
-    /// Where all the frames are.
+    /// Where all the queue's frames are, whichever socket has them; all zero unless this socket owns the queue. Reads the
+    /// whole book of owners: for reports, not for each turn.
     pub fn balance(&self) -> Balance {
         self.rings.balance()
     }
@@ -271,176 +230,19 @@ impl Socket {
         self.rings.ring_use()
     }
 
-    /// Slots of each ring, as rounded.
+    /// Slots of each ring, as rounded. Of fill and completion ring 0 where another socket owns the queue.
     pub fn ring_sizes(&self) -> RingSizes {
-        let Rings { queue: Queue { fill, completion, .. }, rx, tx, .. } = &self.rings;
-        RingSizes { rx: rx.size(), tx: tx.size(), fill: fill.size(), completion: completion.size() }
+        let Rings { side, rx, tx, .. } = &self.rings;
+        let (fill, completion) = match side {
+            Side::Owner(queue) => (queue.fill.size(), queue.completion.size()),
+            Side::Borrower(_) => (0, 0),
+        };
+        RingSizes { rx: rx.size(), tx: tx.size(), fill, completion }
     }
 }
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
-    }
-}
-
-fn rounded(sizes: RingSizes) -> Result<RingSizes, XskError> {
-    let round = |ring, size: u32| {
-        let ok = (1..=MAX_RING).contains(&size);
-        if ok { Ok(size.next_power_of_two()) } else { Err(XskError::RingSize { ring, size }) }
-    };
-    Ok(RingSizes {
-        rx: round("RX", sizes.rx)?,
-        tx: round("TX", sizes.tx)?,
-        fill: round("fill", sizes.fill)?,
-        completion: round("completion", sizes.completion)?,
-    })
-}
-
-/// Shows the packet memory to the kernel, which pins it.
-fn register(fd: BorrowedFd<'_>, umem: &Umem) -> Result<(), XskError> {
-    let (addr, len) = umem.registration();
-    let registration = libc::xdp_umem_reg {
-        addr,
-        len,
-        chunk_size: umem.chunk_size(),
-        headroom: umem.headroom(),
-        flags: 0,
-        tx_metadata_len: 0,
-    };
-    syscall::set_option(fd, libc::SOL_XDP, libc::XDP_UMEM_REG, &registration).map_err(|source| {
-        match source.raw_os_error() {
-            Some(libc::ENOBUFS | libc::ENOMEM) => XskError::MemoryLock { bytes: len },
-            Some(libc::EPERM) => XskError::Privilege,
-            _ => XskError::Kernel { step: "XDP_UMEM_REG", source },
-        }
-    })
-}
-
-/// Makes the four rings and maps them.
-fn map_rings(fd: BorrowedFd<'_>, umem: Umem, sizes: RingSizes, reserve: u32) -> Result<Rings, XskError> {
-    let kernel = |step| move |source| XskError::Kernel { step, source };
-    let make = |name, size: u32, step| {
-        // Sizes are at most 2^20.
-        syscall::set_option(fd, libc::SOL_XDP, name, &(size as libc::c_int)).map_err(kernel(step))
-    };
-    make(libc::XDP_UMEM_FILL_RING, sizes.fill, "XDP_UMEM_FILL_RING")?;
-    make(libc::XDP_UMEM_COMPLETION_RING, sizes.completion, "XDP_UMEM_COMPLETION_RING")?;
-    make(libc::XDP_RX_RING, sizes.rx, "XDP_RX_RING")?;
-    make(libc::XDP_TX_RING, sizes.tx, "XDP_TX_RING")?;
-
-    let (offsets, known) =
-        syscall::option::<libc::xdp_mmap_offsets>(fd, libc::SOL_XDP, libc::XDP_MMAP_OFFSETS)
-            .map_err(kernel("XDP_MMAP_OFFSETS"))?;
-    // A kernel before need-wakeup fills a shorter structure, without the flags' offsets.
-    if known < size_of::<libc::xdp_mmap_offsets>() {
-        return Err(XskError::Unsupported);
-    }
-    let map = |offsets: Offsets, size: u32, descriptor: usize, page_offset: i64, step| {
-        let len = usize::try_from(offsets.descriptors)
-            .ok()
-            .and_then(|start| start.checked_add(size as usize * descriptor))
-            .ok_or_else(|| kernel(step)(io::ErrorKind::InvalidData.into()))?;
-        Memory::of_ring(fd, len, page_offset).map_err(kernel(step))
-    };
-    let word = size_of::<u64>();
-    let desc = size_of::<libc::xdp_desc>();
-    let [fr, cr, rx, tx] = [offsets.fr, offsets.cr, offsets.rx, offsets.tx].map(Offsets::from);
-    // The kernel's constants are below 2^33.
-    let fill = map(fr, sizes.fill, word, libc::XDP_UMEM_PGOFF_FILL_RING as i64, "map fill ring")?;
-    let completion =
-        map(cr, sizes.completion, word, libc::XDP_UMEM_PGOFF_COMPLETION_RING as i64, "map completion ring")?;
-    let receive = map(rx, sizes.rx, desc, libc::XDP_PGOFF_RX_RING, "map RX ring")?;
-    let transmit = map(tx, sizes.tx, desc, libc::XDP_PGOFF_TX_RING, "map TX ring")?;
-    let nonsense = || kernel("ring offsets")(io::ErrorKind::InvalidData.into());
-    Ok(Rings {
-        queue: Queue {
-            umem,
-            fill: Producer::in_mapping(fill, fr, sizes.fill).ok_or_else(nonsense)?,
-            completion: Consumer::in_mapping(completion, cr, sizes.completion).ok_or_else(nonsense)?,
-        },
-        rx: Consumer::in_mapping(receive, rx, sizes.rx).ok_or_else(nonsense)?,
-        tx: Producer::in_mapping(transmit, tx, sizes.tx).ok_or_else(nonsense)?,
-        counters: Counters::default(),
-        reserve,
-    })
-}
-
-/// What a socket is bound to.
-struct Address {
-    ifindex: u32,
-    queue: u32,
-    need_wakeup: bool,
-}
-
-impl Address {
-    /// Binds with `mode`, one of `XDP_COPY` and `XDP_ZEROCOPY`, waiting for a queue that is being let go.
-    ///
-    /// After a failure the same socket may be bound in the other mode.
-    fn bind(&self, fd: BorrowedFd<'_>, mode: u16) -> Result<(), XskError> {
-        let &Self { ifindex, queue, need_wakeup } = self;
-        let wakeup = if need_wakeup { libc::XDP_USE_NEED_WAKEUP } else { 0 };
-        let address = libc::sockaddr_xdp {
-            sxdp_family: libc::AF_XDP as u16,
-            sxdp_flags: mode | wakeup,
-            sxdp_ifindex: ifindex,
-            sxdp_queue_id: queue,
-            sxdp_shared_umem_fd: 0,
-        };
-        while_busy(|| syscall::bind_xdp(fd, &address), || std::thread::sleep(BUSY_PAUSE)).map_err(|source| {
-            match source.raw_os_error() {
-                Some(libc::EBUSY) => XskError::Busy { ifindex, queue, tries: BUSY_TRIES },
-                Some(libc::ENODEV) => XskError::NoInterface { ifindex },
-                Some(libc::ENETDOWN) => XskError::Down { ifindex },
-                Some(libc::EPERM) => XskError::Privilege,
-                _ => XskError::Bind { ifindex, queue, source },
-            }
-        })
-    }
-}
-
-/// Tries up to [`BUSY_TRIES`] times, as long as the answer is EBUSY.
-fn while_busy(mut attempt: impl FnMut() -> io::Result<()>, mut pause: impl FnMut()) -> io::Result<()> {
-    let mut result = attempt();
-    for _ in 1..BUSY_TRIES {
-        match result {
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
-            _ => break,
-        }
-        pause();
-        result = attempt();
-    }
-    result
-}
-
-fn bound_mode(fd: BorrowedFd<'_>) -> Result<BindMode, XskError> {
-    let (options, _) = syscall::option::<libc::xdp_options>(fd, libc::SOL_XDP, libc::XDP_OPTIONS)
-        .map_err(|source| XskError::Kernel { step: "XDP_OPTIONS", source })?;
-    let zero_copy = options.flags & libc::XDP_OPTIONS_ZEROCOPY != 0;
-    Ok(if zero_copy { BindMode::ZeroCopy } else { BindMode::Copy })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_busy_queue_is_tried_a_bounded_number_of_times() {
-        let errno = io::Error::from_raw_os_error;
-        let run = |answers: &mut dyn FnMut(u32) -> io::Result<()>| {
-            let (mut tries, mut pauses) = (0, 0);
-            let attempt = || {
-                tries += 1;
-                answers(tries)
-            };
-            let result = while_busy(attempt, || pauses += 1);
-            (result.map_err(|error| error.raw_os_error()), tries, pauses)
-        };
-        assert_eq!(run(&mut |_| Ok(())), (Ok(()), 1, 0));
-        let third = &mut |nth| if nth < 3 { Err(errno(libc::EBUSY)) } else { Ok(()) };
-        assert_eq!(run(third), (Ok(()), 3, 2));
-        assert_eq!(run(&mut |_| Err(errno(libc::ENODEV))), (Err(Some(libc::ENODEV)), 1, 0));
-        let always = run(&mut |_| Err(errno(libc::EBUSY)));
-        assert_eq!(always, (Err(Some(libc::EBUSY)), BUSY_TRIES, BUSY_TRIES - 1));
     }
 }

@@ -57,4 +57,12 @@ pub struct Counters {
     pub wakeups_deferred: u64,
     /// Wake-ups that failed otherwise, such as with the link down.
     pub wakeups_failed: u64,
+    /// Frames that this socket, which borrows its queue's UMEM, gave back to the owner.
+    pub returned: u64,
+    /// Frames that this socket, which borrows its queue's UMEM, got from the owner.
+    pub borrowed: u64,
+    /// Frames that this socket, which owns its queue, took back from the others.
+    pub taken_home: u64,
+    /// Frames that this socket, which owns its queue, put at the others' disposal.
+    pub lent: u64,
 }

@@ -1,14 +1,20 @@
-//! The UMEM: packet memory cut into chunks, and the book of who owns each.
+//! The UMEM: packet memory cut into chunks, with the [`book`](super::book) of who owns each.
 //!
-//! A chunk is free, held (somebody has its [`Frame`]), with the kernel for reception (fill ring, driver, RX ring) or
-//! with the kernel for transmission (TX ring, driver, completion ring). Every change of owner is checked against the
-//! book, also those that the kernel reports: an address out of bounds, or of a chunk that the kernel doesn't have,
-//! never becomes a token, so two tokens for one chunk can't exist whatever stands in the rings.
+//! A chunk is free, held (somebody has its [`Frame`]), with the kernel for reception (fill ring, driver, RX ring), with
+//! the kernel for transmission (TX ring, driver, completion ring), or on its way from one socket of the queue to
+//! another. Every change of owner is checked against the book, also those that the kernel reports: an address out of
+//! bounds, or of a chunk that the kernel doesn't have, never becomes a token, so two tokens for one chunk can't exist
+//! whatever stands in the rings.
+//!
+//! Sockets that share a queue each have a [`Umem`] over the same memory and the same book; a free chunk is on the list of
+//! one of them.
 
 use std::io;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::book::{Book, Owner};
 use super::frame::Frame;
 use super::memory::{Memory, Pages};
 
@@ -64,31 +70,23 @@ pub enum UmemError {
     },
 }
 
-/// Who owns a chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Owner {
-    /// On the free list.
-    Free,
-    /// Somebody has its token.
-    Held,
-    /// The kernel, to receive into.
-    Receive,
-    /// The kernel, to transmit.
-    Transmit,
-}
-
-/// Packet memory in chunks of one size. Bytes are reached through a [`Frame`] only.
+/// Packet memory in chunks of one size, as one of a queue's sockets sees it: all of the memory, and the free chunks that
+/// this socket may take. Bytes are reached through a [`Frame`] only.
 #[derive(Debug)]
 pub struct Umem {
+    chunks: Arc<Chunks>,
+    free: Vec<u32>,
+}
+
+/// What all sockets of a queue share.
+#[derive(Debug)]
+struct Chunks {
     memory: Memory,
+    book: Book,
     id: NonZeroU32,
     frames: u32,
     chunk_shift: u32,
     headroom: u32,
-    free: Vec<u32>,
-    owners: Box<[Owner]>,
-    tally: [u32; 4],
 }
 
 impl Umem {
@@ -96,6 +94,11 @@ impl Umem {
     ///
     /// Call it on the thread that will use it: the pages come from the NUMA node of that thread's CPU.
     pub fn new(config: &UmemConfig) -> Result<Self, UmemError> {
+        Self::for_sockets(config, 1)
+    }
+
+    /// As [`Self::new`], for a queue with so many `sockets`.
+    pub(super) fn for_sockets(config: &UmemConfig, sockets: u32) -> Result<Self, UmemError> {
         let &UmemConfig { frames, chunk, headroom, huge } = config;
         if !matches!(chunk, 2048 | 4096) {
             return Err(UmemError::Chunk(chunk));
@@ -111,37 +114,42 @@ impl Umem {
         let bytes = frames as usize * chunk as usize;
         let memory =
             Memory::for_packets(bytes, huge).map_err(|source| UmemError::Memory { bytes, source })?;
-        Ok(Self {
+        let chunks = Chunks {
             memory,
+            book: Book::new(frames, sockets > 1),
             id: next_id(),
             frames,
             chunk_shift: chunk.trailing_zeros(),
             headroom,
-            // The chunks at the front go first.
-            free: (0..frames).rev().collect(),
-            owners: vec![Owner::Free; frames as usize].into_boxed_slice(),
-            tally: [frames, 0, 0, 0],
-        })
+        };
+        // The chunks at the front go first.
+        Ok(Self { chunks: Arc::new(chunks), free: (0..frames).rev().collect() })
+    }
+
+    /// The same memory for another socket of the queue. It has no free chunk yet, and room for all, so that its list
+    /// never grows.
+    pub(super) fn shared(&self) -> Self {
+        Self { chunks: Arc::clone(&self.chunks), free: Vec::with_capacity(self.frames() as usize) }
     }
 
     /// How many chunks there are.
     pub fn frames(&self) -> u32 {
-        self.frames
+        self.chunks.frames
     }
 
     /// Bytes in a chunk.
     pub fn chunk_size(&self) -> u32 {
-        1 << self.chunk_shift
+        1 << self.chunks.chunk_shift
     }
 
     /// Bytes free before a packet besides [`XDP_HEADROOM`].
     pub fn headroom(&self) -> u32 {
-        self.headroom
+        self.chunks.headroom
     }
 
     /// The pages that the memory got.
     pub fn pages(&self) -> Pages {
-        self.memory.pages()
+        self.chunks.memory.pages()
     }
 
     /// The packet.
@@ -156,7 +164,7 @@ impl Umem {
         // while it is borrowed, and the kernel doesn't have a chunk that somebody holds.
         #[allow(unsafe_code)]
         unsafe {
-            self.memory.bytes(base + frame.start()..base + frame.end())
+            self.chunks.memory.bytes(base + frame.start()..base + frame.end())
         }
     }
 
@@ -168,11 +176,12 @@ impl Umem {
     #[inline]
     pub fn chunk_mut<'a>(&'a mut self, frame: &'a mut Frame) -> &'a mut [u8] {
         let base = self.base_of(frame);
-        let end = base + (1 << self.chunk_shift);
-        // SAFETY: as in `bytes`, and the token is borrowed mutably, so nobody reads either.
+        let end = base + (1 << self.chunks.chunk_shift);
+        // SAFETY: as in `bytes`, and the token is borrowed mutably, so nobody reads either: other sockets of the queue
+        // reach this memory through other tokens, of other chunks.
         #[allow(unsafe_code)]
         unsafe {
-            self.memory.bytes_mut(base..end)
+            self.chunks.memory.bytes_mut(base..end)
         }
     }
 
@@ -180,9 +189,9 @@ impl Umem {
     #[inline]
     pub fn take(&mut self) -> Option<Frame> {
         let chunk = self.free.pop()?;
-        self.assign(chunk, Owner::Held);
-        let start = (XDP_HEADROOM + self.headroom) as u16;
-        Some(Frame::new(self.id, chunk, self.chunk_size() as u16, start, start))
+        self.chunks.book.assign(chunk, Owner::Held);
+        let start = (XDP_HEADROOM + self.chunks.headroom) as u16;
+        Some(Frame::new(self.chunks.id, chunk, self.chunk_size() as u16, start, start))
     }
 
     /// Puts a chunk on the free list.
@@ -193,12 +202,10 @@ impl Umem {
     #[inline]
     pub fn give(&mut self, frame: Frame) {
         self.base_of(&frame);
-        let chunk = frame.into_chunk();
-        self.assign(chunk, Owner::Free);
-        self.free.push(chunk);
+        self.free_again(frame.into_chunk());
     }
 
-    /// Chunks on the free list.
+    /// Chunks on this socket's free list.
     pub fn available(&self) -> u32 {
         // At most `frames`.
         self.free.len() as u32
@@ -207,8 +214,8 @@ impl Umem {
     /// Free chunk → the kernel's, to receive into; gives the address for the fill ring.
     pub(super) fn free_to_fill(&mut self) -> Option<u64> {
         let chunk = self.free.pop()?;
-        self.assign(chunk, Owner::Receive);
-        Some(u64::from(chunk) << self.chunk_shift)
+        self.chunks.book.assign(chunk, Owner::Receive);
+        Some(u64::from(chunk) << self.chunks.chunk_shift)
     }
 
     /// What stands in the RX ring → a token. `None`: out of bounds, across chunks, or not the kernel's to give.
@@ -216,10 +223,10 @@ impl Umem {
     pub(super) fn received(&mut self, address: u64, len: u32) -> Option<Frame> {
         let (chunk, offset) = self.locate(address)?;
         let end = offset.checked_add(len).filter(|&end| end <= self.chunk_size())?;
-        self.expect(chunk, Owner::Receive)?;
-        self.assign(chunk, Owner::Held);
-        // At most 4096 each.
-        Some(Frame::new(self.id, chunk, self.chunk_size() as u16, offset as u16, end as u16))
+        self.chunks.book.claim(chunk, Owner::Receive, Owner::Held).then(|| {
+            // At most 4096 each.
+            Frame::new(self.chunks.id, chunk, self.chunk_size() as u16, offset as u16, end as u16)
+        })
     }
 
     /// A token → the kernel's, to transmit; gives the address and length for the TX ring.
@@ -231,7 +238,7 @@ impl Umem {
     pub(super) fn held_to_transmit(&mut self, frame: Frame) -> (u64, u32) {
         let address = (self.base_of(&frame) + frame.start()) as u64;
         let len = frame.len() as u32;
-        self.assign(frame.into_chunk(), Owner::Transmit);
+        self.chunks.book.assign(frame.into_chunk(), Owner::Transmit);
         (address, len)
     }
 
@@ -239,40 +246,47 @@ impl Umem {
     #[inline]
     pub(super) fn completed(&mut self, address: u64) -> Option<()> {
         let (chunk, _) = self.locate(address)?;
-        self.expect(chunk, Owner::Transmit)?;
-        self.assign(chunk, Owner::Free);
-        self.free.push(chunk);
-        Some(())
+        self.chunks.book.claim(chunk, Owner::Transmit, Owner::Free).then(|| self.free.push(chunk))
     }
 
-    /// How many chunks `owner` has, by the book.
-    pub(super) fn owned_by(&self, owner: Owner) -> u32 {
-        self.tally[owner as usize]
+    /// Free chunks → another socket of the queue: at most `most` are offered to `put`, which says how many it took.
+    pub(super) fn free_to_crossing(&mut self, most: u32, put: impl FnOnce(&[u32]) -> usize) -> u32 {
+        let first = self.free.len().saturating_sub(most as usize);
+        let offered = &self.free[first..];
+        // Before they can be seen on the other side, which marks them free again.
+        offered.iter().for_each(|&chunk| self.chunks.book.assign(chunk, Owner::Crossing));
+        let taken = put(offered).min(offered.len());
+        offered[taken..].iter().for_each(|&chunk| self.chunks.book.assign(chunk, Owner::Free));
+        self.free.drain(first..first + taken);
+        taken as u32
+    }
+
+    /// A chunk that another socket of the queue sent by [`Self::free_to_crossing`] → the free list.
+    pub(super) fn free_again(&mut self, chunk: u32) {
+        self.chunks.book.assign(chunk, Owner::Free);
+        self.free.push(chunk);
+    }
+
+    /// How many chunks each owner has, by the book, all sockets together, in the order of [`Owner`].
+    pub(super) fn owned(&self) -> [u32; 5] {
+        self.chunks.book.count()
     }
 
     /// The memory that the kernel is to know: address and length.
     pub(super) fn registration(&self) -> (u64, u64) {
-        (self.memory.base().as_ptr().expose_provenance() as u64, u64::from(self.frames) << self.chunk_shift)
+        let Chunks { memory, frames, chunk_shift, .. } = &*self.chunks;
+        (memory.base().as_ptr().expose_provenance() as u64, u64::from(*frames) << chunk_shift)
     }
 
     fn locate(&self, address: u64) -> Option<(u32, u32)> {
-        let chunk = u32::try_from(address >> self.chunk_shift).ok().filter(|&chunk| chunk < self.frames)?;
+        let Chunks { frames, chunk_shift, .. } = &*self.chunks;
+        let chunk = u32::try_from(address >> chunk_shift).ok().filter(|chunk| chunk < frames)?;
         Some((chunk, address as u32 & (self.chunk_size() - 1)))
     }
 
-    fn expect(&self, chunk: u32, owner: Owner) -> Option<()> {
-        (self.owners[chunk as usize] == owner).then_some(())
-    }
-
-    fn assign(&mut self, chunk: u32, owner: Owner) {
-        let old = std::mem::replace(&mut self.owners[chunk as usize], owner);
-        self.tally[old as usize] -= 1;
-        self.tally[owner as usize] += 1;
-    }
-
     fn base_of(&self, frame: &Frame) -> usize {
-        assert_eq!(frame.umem(), self.id, "frame of another UMEM");
-        (frame.chunk() as usize) << self.chunk_shift
+        assert_eq!(frame.umem(), self.chunks.id, "frame of another UMEM");
+        (frame.chunk() as usize) << self.chunks.chunk_shift
     }
 
     #[cfg(test)]
@@ -341,7 +355,7 @@ mod tests {
         assert!(umem.received(address + 256, u32::MAX).is_none(), "longer than anything");
         assert!(umem.received(address + 2048, 60).is_none(), "a chunk that the kernel doesn't have");
         assert!(umem.completed(address).is_none(), "completed without having been sent");
-        assert_eq!(umem.owned_by(Owner::Receive), 1, "nothing of this changed the book");
+        assert_eq!(umem.owned()[Owner::Receive as usize], 1, "nothing of this changed the book");
 
         let frame = umem.received(address + 256, 1792).unwrap();
         assert_eq!(frame.range(), 256..2048);
