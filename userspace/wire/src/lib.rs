@@ -5,11 +5,12 @@
 //! mirror (which hands out [`MacAddr`] and [`VlanTags`]). One decoder serves both sides, so the kernel
 //! and the worker can't disagree about where a payload lies.
 //!
-//! It may not allocate, panic on any bytes, or look past the UDP header: SIP is somebody else's.
+//! It may not allocate, or panic on any bytes. Of SIP it knows nothing but where a Call-ID stands.
 //!
 //! * [`decode`] finds the datagram in a frame, or says why the frame isn't plainly one ([`Reject`]).
 //! * [`udp_checksum_state`] and [`ipv4_header_valid`] are the receive checks, userspace only.
 //! * [`Headers`] writes the headers of an outgoing datagram immediately before its payload.
+//! * [`steer`] finds the worker that a message belongs to, for the kernel side and for userspace alike.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -18,6 +19,7 @@ mod datagram;
 mod ethernet;
 mod headers;
 mod load;
+pub mod steer;
 
 pub use checksum::{ChecksumState, ipv4_header_valid, udp_checksum_state};
 pub use datagram::{Datagram, Endpoint, IpVersion, Reject, decode};

@@ -9,6 +9,12 @@ pub trait Load {
     /// The `N` bytes at `offset`, or `None` when the frame ends before them.
     fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
 
+    /// The eight bytes at `offset`, the first one lowest, or `None` when the frame ends before them.
+    #[inline(always)]
+    fn word(&self, offset: usize) -> Option<u64> {
+        self.load(offset).map(u64::from_le_bytes)
+    }
+
     /// Whether the frame has at least `len` bytes.
     fn holds(&self, len: usize) -> bool;
 }
