@@ -9,10 +9,13 @@ use crate::Counter;
 /// Receive queues that can be served; a packet of a queue beyond is passed.
 pub const MAX_QUEUES: u32 = 64;
 
+/// Workers that can share the queues.
+pub const MAX_WORKERS: u32 = 64;
+
 /// Listening addresses that can be steered.
 pub const MAX_LISTENERS: u32 = 64;
 
-/// A worker whose last beat is older than this is taken for stuck, and its queue's packets are passed.
+/// A worker whose last beat is older than this is taken for stuck, and its packets are passed.
 /// The program reads the coarse clock, which lags by up to one tick of the kernel (1 to 10 ms).
 pub const HEARTBEAT_STALE_NS: u64 = 100_000_000;
 
@@ -24,6 +27,20 @@ pub const HEARTBEAT_STALE_NS: u64 = 100_000_000;
 /// [`map::SOCKETS`] gives its chunks this room.
 pub const LONGEST_FRAME: usize = 4096 - 256 - 256;
 
+/// The slot in [`map::SOCKETS`] of the AF_XDP socket by which `worker` is given packets of `queue`. A packet can
+/// only go to a socket that is bound to the queue it came by, so there is one for each pair.
+#[inline(always)]
+pub const fn socket_slot(queue: u32, worker: u32) -> u32 {
+    queue * MAX_WORKERS + worker
+}
+
+/// The worker whose packets are those of `queue` where messages aren't looked into: with one worker, or when
+/// flows are steered by the device alone; 0 when there are no workers.
+#[inline(always)]
+pub const fn worker_of_queue(queue: u32, workers: u32) -> u32 {
+    if workers == 0 { 0 } else { queue % workers }
+}
+
 /// Name of the program inside the object.
 pub const PROGRAM_NAME: &str = "strowger";
 
@@ -31,12 +48,23 @@ pub const PROGRAM_NAME: &str = "strowger";
 pub mod map {
     /// Hash of [`ListenerKey`](crate::ListenerKey) to a `u32` that is reserved and 0.
     pub const LISTENERS: &str = "LISTENERS";
-    /// XSKMAP: queue index to the AF_XDP socket that takes the queue's SIP.
+    /// XSKMAP: [`socket_slot`](crate::socket_slot) to the AF_XDP socket.
     pub const SOCKETS: &str = "SOCKETS";
-    /// Mappable array: queue index to [`HeartbeatSlot`](crate::HeartbeatSlot).
+    /// Mappable array: worker to [`HeartbeatSlot`](crate::HeartbeatSlot).
     pub const HEARTBEATS: &str = "HEARTBEATS";
     /// Per-CPU array of one [`CounterBlock`](crate::CounterBlock).
     pub const COUNTERS: &str = "COUNTERS";
+}
+
+/// Names of the constants that the loader sets before the verifier reads the program. What they switch off, the
+/// verifier removes.
+pub mod constant {
+    /// `u32`: workers, from 1 to [`MAX_WORKERS`](crate::MAX_WORKERS).
+    pub const WORKERS: &str = "WORKERS";
+    /// `u32`: 1 when the Call-ID chooses the worker, 0 when the queue does.
+    pub const BY_CALL_ID: &str = "BY_CALL_ID";
+    /// `[u64; 2]`: the words of the [`SteeringKey`](strowger_wire::steer::SteeringKey).
+    pub const STEERING_KEY: &str = "STEERING_KEY";
 }
 
 /// One address and port whose datagrams are ours. No wildcard: a listener on all addresses is one key
@@ -76,7 +104,7 @@ impl From<SocketAddr> for ListenerKey {
     }
 }
 
-/// When the worker of one queue beat last. A cache line of its own, so that workers on different cores
+/// When one worker beat last. A cache line of its own, so that workers on different cores
 /// don't take it from each other.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
@@ -105,7 +133,7 @@ const _: () = {
     assert!(offset_of!(HeartbeatSlot, beat_ns) == 0);
     assert!(size_of::<CounterBlock>() == 8 * Counter::COUNT && align_of::<CounterBlock>() == 8);
     // The loader maps all slots at once; the kernel rounds the map up to whole pages.
-    assert!(size_of::<HeartbeatSlot>() * MAX_QUEUES as usize == 4096);
+    assert!(size_of::<HeartbeatSlot>() * MAX_WORKERS as usize == 4096);
     assert!(map::LISTENERS.len() < 16 && map::SOCKETS.len() < 16);
     assert!(map::HEARTBEATS.len() < 16 && map::COUNTERS.len() < 16 && PROGRAM_NAME.len() < 16);
 };

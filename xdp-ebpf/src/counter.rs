@@ -6,7 +6,7 @@ use strowger_wire::Reject;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Counter {
-    /// Ours, and given to the AF_XDP socket of its queue.
+    /// Ours, and given to an AF_XDP socket of its queue.
     Redirect,
     /// UDP, but to no listener.
     PassNotListener,
@@ -14,11 +14,13 @@ pub enum Counter {
     PassTooLong,
     /// To a listener, on a queue beyond [`MAX_QUEUES`](crate::MAX_QUEUES).
     PassQueueUnknown,
-    /// To a listener, but no worker has beaten for the queue yet.
+    /// To a listener, but its Call-ID isn't where the program looks: the workers find it.
+    PassNoCallId,
+    /// To a listener, but its worker hasn't beaten yet.
     PassNoHeartbeat,
-    /// To a listener, but the worker's last beat is too old.
+    /// To a listener, but its worker's last beat is too old.
     PassStaleHeartbeat,
-    /// To a listener, but the queue has no AF_XDP socket.
+    /// To a listener, but its worker has no AF_XDP socket on the queue.
     PassNoSocket,
     /// See [`Reject::TruncatedEthernet`].
     PassTruncatedEthernet,
@@ -55,11 +57,12 @@ impl Counter {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every counter, in the order of their discriminants.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Redirect,
         Self::PassNotListener,
         Self::PassTooLong,
         Self::PassQueueUnknown,
+        Self::PassNoCallId,
         Self::PassNoHeartbeat,
         Self::PassStaleHeartbeat,
         Self::PassNoSocket,
@@ -91,7 +94,7 @@ impl Counter {
 
     const fn text(self) -> (&'static str, &'static str) {
         match self {
-            Self::Redirect => ("redirect", "SIP given to the AF_XDP socket of its queue"),
+            Self::Redirect => ("redirect", "SIP given to an AF_XDP socket of its queue"),
             Self::PassNotListener => ("pass_not_listener", "UDP to an address or port that is not ours"),
             Self::PassTooLong => {
                 ("pass_too_long", "for us, but longer than a chunk of an AF_XDP socket: above 3,584 bytes")
@@ -99,13 +102,19 @@ impl Counter {
             Self::PassQueueUnknown => {
                 ("pass_queue_unknown", "for us, on a receive queue beyond those that can be served")
             }
+            Self::PassNoCallId => {
+                ("pass_no_call_id", "for us, but with no Call-ID in the part that is looked at")
+            }
             Self::PassNoHeartbeat => {
-                ("pass_no_heartbeat", "for us, but no worker has started on the queue yet")
+                ("pass_no_heartbeat", "for us, but the worker that it belongs to has not started yet")
             }
-            Self::PassStaleHeartbeat => {
-                ("pass_stale_heartbeat", "for us, but the queue's worker is stuck: no beat for 100 ms")
+            Self::PassStaleHeartbeat => (
+                "pass_stale_heartbeat",
+                "for us, but the worker that it belongs to is stuck: no beat for 100 ms",
+            ),
+            Self::PassNoSocket => {
+                ("pass_no_socket", "for us, but its worker has no AF_XDP socket on the queue")
             }
-            Self::PassNoSocket => ("pass_no_socket", "for us, but the queue has no AF_XDP socket"),
             Self::PassTruncatedEthernet => {
                 ("pass_truncated_ethernet", "the frame ends inside the Ethernet header")
             }

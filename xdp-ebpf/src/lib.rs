@@ -17,7 +17,7 @@ mod loader;
 
 pub use abi::{
     CounterBlock, HEARTBEAT_STALE_NS, HeartbeatSlot, LONGEST_FRAME, ListenerKey, MAX_LISTENERS, MAX_QUEUES,
-    PROGRAM_NAME, map,
+    MAX_WORKERS, PROGRAM_NAME, constant, map, socket_slot, worker_of_queue,
 };
 pub use counter::Counter;
 #[cfg(feature = "loader")]

@@ -126,7 +126,7 @@ fn a_frame_that_no_chunk_holds_is_passed() {
         heartbeat.beat(u64::MAX);
         // Taken by an AF_XDP socket that isn't bound, a frame is dropped; counted is what the program decided.
         let socket = rustix::net::socket(AddressFamily::XDP, SocketType::RAW, None).unwrap();
-        program.set_socket(0, socket.as_fd()).unwrap();
+        program.set_socket(0, 0, socket.as_fd()).unwrap();
         let wire = wire("swt-b");
         for (len, expected) in [
             (1_000, Counter::Redirect),
@@ -205,25 +205,32 @@ fn what_can_not_be_is_said_with_its_remedy() {
     });
 }
 
-/// Each queue has its own worker, beat and socket; the packet's queue decides.
+/// Without a look at the message the packet's queue decides: worker `queue % workers`, its beat, its socket there.
 #[test]
-fn queues_are_apart() {
+fn flows_go_by_their_queue() {
     in_namespace(|| {
         ip("link add swt-a numrxqueues 128 type veth peer name swt-b");
-        let mut program = program();
+        let mut program = Program::load(&LoadOptions { workers: 6, ..LoadOptions::default() }).unwrap();
+        program.listen(LISTENER.parse().unwrap()).unwrap();
         let arrival = |queue| Some(Arrival { ifindex: ifindex("swt-a"), queue });
         let socket = rustix::net::socket(AddressFamily::XDP, SocketType::RAW, None).unwrap();
-        program.set_socket(3, socket.as_fd()).unwrap();
-        let heartbeat = program.heartbeat(3).unwrap();
-        heartbeat.beat(u64::MAX);
-        let served_alone = program.heartbeat(5).unwrap();
-        served_alone.beat(u64::MAX);
+        for (queue, worker) in [(3, 3), (7, 1), (8, 3), (9, 3), (2, 2)] {
+            program.set_socket(queue, worker, socket.as_fd()).unwrap();
+        }
+        let hearts = [1, 3, 5].map(|worker| program.heartbeat(worker).unwrap());
+        hearts.iter().for_each(|heart| heart.beat(u64::MAX));
         let packet = to(LISTENER).bytes();
         for (queue, expected) in [
             (3, Counter::Redirect),
+            (7, Counter::Redirect),
+            (9, Counter::Redirect),
+            // The socket of another worker.
+            (15, Counter::PassNoSocket),
+            (8, Counter::PassNoHeartbeat),
             (2, Counter::PassNoHeartbeat),
             (5, Counter::PassNoSocket),
-            (63, Counter::PassNoHeartbeat),
+            (62, Counter::PassNoHeartbeat),
+            (63, Counter::PassNoSocket),
             (64, Counter::PassQueueUnknown),
             (127, Counter::PassQueueUnknown),
         ] {

@@ -7,25 +7,21 @@
 #![allow(missing_docs)]
 
 mod packet;
+mod served;
 mod skip;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 
 use packet::{CUSTOMER, Packet, SERVICE, to};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::time::{ClockId, clock_gettime};
-use skip::skip;
+use served::{Dice, Served, now_ns};
 use strowger_wire::decode;
 use strowger_xdp::Counter::*;
 use strowger_xdp::{
-    Counter, HEARTBEAT_STALE_NS, Heartbeat, LONGEST_FRAME, ListenerKey, LoadError, LoadOptions, MapError,
-    Program,
+    Counter, HEARTBEAT_STALE_NS, LONGEST_FRAME, ListenerKey, LoadError, LoadOptions, MapError, Program,
 };
-
-const XDP_PASS: u32 = 2;
-const XDP_REDIRECT: u32 = 4;
 
 /// The kernel runs no packet shorter than an Ethernet header; userspace judges those alone.
 const LEAST_RUN: usize = 14;
@@ -148,59 +144,9 @@ fn table() -> Vec<(&'static str, Packet, Counter)> {
     ]
 }
 
-/// The loaded program with queue 0 served: listeners, a socket in the slot, a worker that lives.
-struct Served {
-    program: Program,
-    heartbeat: Heartbeat,
-    socket: OwnedFd,
-}
-
-impl Served {
-    /// `None`, and a line that can't be overlooked, where BPF isn't to be had.
-    fn new() -> Option<Self> {
-        let mut program = match Program::load(&LoadOptions::default()) {
-            Ok(program) => program,
-            Err(error @ (LoadError::Privilege { .. } | LoadError::Unsupported { .. })) => {
-                skip(&format!("the XDP program was NOT tested: {error}"));
-                return None;
-            }
-            Err(error) => panic!("{error}"),
-        };
-        for listener in LISTENERS {
-            program.listen(listener.parse().unwrap()).unwrap();
-        }
-        // The slot asks for an AF_XDP socket, not for a bound one.
-        let flags = SocketFlags::CLOEXEC;
-        let socket = rustix::net::socket_with(AddressFamily::XDP, SocketType::RAW, flags, None).unwrap();
-        program.set_socket(0, socket.as_fd()).unwrap();
-        let heartbeat = program.heartbeat(0).unwrap();
-        // From the future, which is young: no pause of this test makes it stale.
-        heartbeat.beat(now_ns() + 3_600_000_000_000);
-        Some(Self { program, heartbeat, socket })
-    }
-
-    /// Sends one packet through and returns the counter that moved.
-    #[track_caller]
-    fn verdict(&self, name: &str, packet: &[u8]) -> Counter {
-        let before = self.program.counters().unwrap();
-        let run = self.program.test_run(packet, 1, None).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let after = self.program.counters().unwrap();
-        let moved: Vec<_> = Counter::ALL
-            .into_iter()
-            .filter(|&counter| after[counter as usize] != before[counter as usize])
-            .collect();
-        let [counter] = moved[..] else { panic!("{name}: not one counter moved but {moved:?}") };
-        assert_eq!(after[counter as usize], before[counter as usize] + 1, "{name}: moved by more than one");
-        assert_eq!(run.packet, packet, "{name}: bytes changed");
-        let action = if counter == Redirect { XDP_REDIRECT } else { XDP_PASS };
-        assert_eq!(run.action, action, "{name}: {counter:?} but another action");
-        counter
-    }
-}
-
 #[test]
 fn every_packet_gets_its_verdict() {
-    let Some(served) = Served::new() else { return };
+    let Some(served) = Served::new(&LISTENERS, &LoadOptions::default()) else { return };
     for (name, packet, expected) in table() {
         let bytes = packet.bytes();
         if (LEAST_RUN..=MOST_RUN).contains(&bytes.len()) {
@@ -209,13 +155,13 @@ fn every_packet_gets_its_verdict() {
     }
 }
 
-/// Nothing in the table but the verdicts that depend on the queue, which have tests of their own.
+/// Nothing in the table but the verdicts that depend on queue and worker, which have tests of their own.
 #[test]
 fn the_table_shows_every_verdict() {
     let shown: Vec<_> = table().into_iter().map(|(_, _, counter)| counter).collect();
-    let of_the_queue = [PassQueueUnknown, PassNoHeartbeat, PassStaleHeartbeat, PassNoSocket];
+    let of_the_worker = [PassQueueUnknown, PassNoCallId, PassNoHeartbeat, PassStaleHeartbeat, PassNoSocket];
     for counter in Counter::ALL {
-        assert_ne!(shown.contains(&counter), of_the_queue.contains(&counter), "{counter:?}");
+        assert_ne!(shown.contains(&counter), of_the_worker.contains(&counter), "{counter:?}");
     }
 }
 
@@ -223,7 +169,7 @@ fn the_table_shows_every_verdict() {
 /// doesn't fit into the first buffer.
 #[test]
 fn a_packet_in_several_buffers_is_pass() {
-    let Some(served) = Served::new() else { return };
+    let Some(served) = Served::new(&LISTENERS, &LoadOptions::default()) else { return };
     for bytes in [to(V4).payload(vec![b'x'; 3_900]).bytes(), to(V6).payload(vec![b'x'; 3_500]).bytes()] {
         assert_eq!(served.verdict("several buffers", &bytes), PassIpLength);
     }
@@ -251,7 +197,7 @@ fn userspace_judges_as_the_table_says() {
 /// Packets of the table with bytes of their headers changed at random: kernel and userspace agree.
 #[test]
 fn kernel_and_userspace_agree_on_damaged_packets() {
-    let Some(served) = Served::new() else { return };
+    let Some(served) = Served::new(&LISTENERS, &LoadOptions::default()) else { return };
     let mut dice = Dice(5060);
     let mut packets: Vec<_> = table().into_iter().map(|(_, packet, _)| packet.bytes()).collect();
     packets.retain(|packet| (LEAST_RUN..=MOST_RUN).contains(&packet.len()));
@@ -280,47 +226,33 @@ fn kernel_and_userspace_agree_on_damaged_packets() {
     assert!((100..4_900).contains(&redirected), "{redirected} of 5,000 redirected: that shows nothing");
 }
 
-/// The same throws in every run (SplitMix64), so that a failure can be looked at again.
-struct Dice(u64);
-
-impl Dice {
-    /// A number from 0 to `below` - 1.
-    fn throw(&mut self, below: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((x ^ (x >> 31)) % below as u64) as usize
-    }
-}
-
 #[test]
 fn no_worker_yet_is_pass() {
-    let Some(served) = Served::new() else { return };
-    served.heartbeat.beat(0);
+    let Some(served) = Served::new(&LISTENERS, &LoadOptions::default()) else { return };
+    served.hearts[0].beat(0);
     assert_eq!(served.verdict("before the first beat", &to(V4).bytes()), PassNoHeartbeat);
     assert_eq!(served.verdict("not ours anyway", &to("10.77.0.2:53").bytes()), PassNotListener);
 }
 
 #[test]
 fn a_worker_that_is_gone_is_pass_at_once() {
-    let Some(mut served) = Served::new() else { return };
-    let other = served.program.heartbeat(1).unwrap();
-    drop(std::mem::replace(&mut served.heartbeat, other));
+    let Some(mut served) = Served::new(&LISTENERS, &LoadOptions::default()) else { return };
+    let again = served.program.heartbeat(0).unwrap();
+    drop(std::mem::replace(&mut served.hearts[0], again));
     assert_eq!(served.verdict("after its heart was dropped", &to(V4).bytes()), PassNoHeartbeat);
 }
 
 #[test]
 fn a_stuck_worker_is_pass() {
-    let Some(served) = Served::new() else { return };
+    let Some(served) = Served::new(&LISTENERS, &LoadOptions::default()) else { return };
     // The coarse clock lags by a tick, which is 10 ms at most.
-    served.heartbeat.beat(now_ns() - HEARTBEAT_STALE_NS - 10_000_000);
+    served.hearts[0].beat(now_ns() - HEARTBEAT_STALE_NS - 10_000_000);
     assert_eq!(served.verdict("a stale beat", &to(V4).bytes()), PassStaleHeartbeat);
     assert_eq!(served.verdict("a stale beat, IPv6", &to(V6).bytes()), PassStaleHeartbeat);
     // A beat of 60 ms ago is alive. Measured again when this test itself was held up.
     for _ in 0..100 {
         let began = now_ns();
-        served.heartbeat.beat(began - 60_000_000);
+        served.hearts[0].beat(began - 60_000_000);
         let verdict = served.verdict("a beat of 60 ms ago", &to(V4).bytes());
         if now_ns() - began < 40_000_000 {
             assert_eq!(verdict, Redirect);
@@ -332,32 +264,32 @@ fn a_stuck_worker_is_pass() {
 
 #[test]
 fn an_empty_slot_is_pass() {
-    let Some(mut served) = Served::new() else { return };
+    let Some(mut served) = Served::new(&LISTENERS, &LoadOptions::default()) else { return };
     let packet = to(V4).bytes();
-    served.program.clear_socket(0).unwrap();
+    served.program.clear_socket(0, 0).unwrap();
     assert_eq!(served.verdict("no socket", &packet), PassNoSocket);
-    served.program.clear_socket(0).unwrap();
-    served.program.set_socket(0, served.socket.as_fd()).unwrap();
+    served.program.clear_socket(0, 0).unwrap();
+    served.program.set_socket(0, 0, served.socket.as_fd()).unwrap();
     assert_eq!(served.verdict("a socket again", &packet), Redirect);
 }
 
 /// `kill -9` of a worker's process, seen from the slot: the kernel empties it with the descriptor.
 #[test]
 fn a_closed_socket_empties_its_slot() {
-    let Some(mut served) = Served::new() else { return };
-    served.program.clear_socket(0).unwrap();
+    let Some(mut served) = Served::new(&LISTENERS, &LoadOptions::default()) else { return };
+    served.program.clear_socket(0, 0).unwrap();
     let flags = SocketFlags::CLOEXEC;
     let short_lived = rustix::net::socket_with(AddressFamily::XDP, SocketType::RAW, flags, None).unwrap();
-    served.program.set_socket(0, short_lived.as_fd()).unwrap();
+    served.program.set_socket(0, 0, short_lived.as_fd()).unwrap();
     assert_eq!(served.verdict("open", &to(V4).bytes()), Redirect);
     drop(short_lived);
     assert_eq!(served.verdict("closed", &to(V4).bytes()), PassNoSocket);
-    served.program.clear_socket(0).unwrap();
+    served.program.clear_socket(0, 0).unwrap();
 }
 
 #[test]
 fn a_listener_comes_and_goes() {
-    let Some(mut served) = Served::new() else { return };
+    let Some(mut served) = Served::new(&LISTENERS, &LoadOptions::default()) else { return };
     let second: SocketAddr = "10.77.0.2:5080".parse().unwrap();
     let packet = to("10.77.0.2:5080").bytes();
     assert_eq!(served.verdict("before", &packet), PassNotListener);
@@ -372,20 +304,26 @@ fn a_listener_comes_and_goes() {
 
 #[test]
 fn limits_are_errors_that_say_so() {
-    let Some(mut served) = Served::new() else { return };
+    let Some(mut served) = Served::new(&LISTENERS, &LoadOptions::default()) else { return };
     let wildcard = served.program.listen("0.0.0.0:5060".parse().unwrap());
     assert!(matches!(wildcard, Err(MapError::Unspecified { .. })), "{wildcard:?}");
-    let no_queue = served.program.set_socket(strowger_xdp::MAX_QUEUES, served.socket.as_fd());
+    let no_queue = served.program.set_socket(strowger_xdp::MAX_QUEUES, 0, served.socket.as_fd());
     assert!(matches!(no_queue, Err(MapError::NoSuchQueue { queue: 64, .. })), "{no_queue:?}");
-    assert!(served.program.heartbeat(strowger_xdp::MAX_QUEUES).is_err());
+    let no_worker = served.program.set_socket(0, 1, served.socket.as_fd());
+    assert!(matches!(no_worker, Err(MapError::NoSuchWorker { worker: 1, workers: 1 })), "{no_worker:?}");
+    assert!(served.program.heartbeat(1).is_err());
     let file = std::fs::File::open("/dev/null").unwrap();
-    let no_socket = served.program.set_socket(0, file.as_fd());
+    let no_socket = served.program.set_socket(0, 0, file.as_fd());
     assert!(matches!(no_socket, Err(MapError::NotAnXdpSocket { queue: 0 })), "{no_socket:?}");
     let full = (0..=strowger_xdp::MAX_LISTENERS as u16)
         .find_map(|n| served.program.listen(SocketAddr::from(([192, 0, 2, 1], 6000 + n))).err());
     assert!(matches!(full, Some(MapError::TooManyListeners { .. })), "{full:?}");
     let too_many = Program::load(&LoadOptions { queues: 65, ..LoadOptions::default() });
     assert!(matches!(too_many, Err(LoadError::TooManyQueues { queues: 65 })), "{too_many:?}");
+    for workers in [0, strowger_xdp::MAX_WORKERS + 1] {
+        let refused = Program::load(&LoadOptions { workers, ..LoadOptions::default() });
+        assert!(matches!(refused, Err(LoadError::Workers { .. })), "{refused:?}");
+    }
 }
 
 #[test]
@@ -397,7 +335,7 @@ fn an_object_that_is_none_is_told_apart() {
 /// What a packet costs in the program, for whoever compares machines. No threshold: this is a test.
 #[test]
 fn nanoseconds_per_packet() {
-    let Some(served) = Served::new() else { return };
+    let Some(served) = Served::new(&LISTENERS, &LoadOptions::default()) else { return };
     let sip = to(V4).payload(vec![b'x'; 500]);
     let rows = [
         ("TCP, passed", sip.clone().protocol(6)),
@@ -410,11 +348,6 @@ fn nanoseconds_per_packet() {
         let runs = (0..10).map(|_| served.program.test_run(&bytes, 100_000, None).unwrap().ns);
         say(&format!("xdp: {name}: {} ns", runs.min().unwrap()));
     }
-}
-
-fn now_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 /// To the terminal even when the test passes: libtest keeps what the macros print.

@@ -21,7 +21,7 @@ use self::routes::Route;
 use crate::secret;
 
 /// Most workers: one for each queue that XDP can steer to.
-pub(crate) const MAX_WORKERS: usize = strowger_xdp::MAX_QUEUES as usize;
+pub(crate) const MAX_WORKERS: usize = strowger_xdp::MAX_WORKERS as usize;
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize, Serialize)]

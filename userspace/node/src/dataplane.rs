@@ -124,7 +124,8 @@ impl Plane {
         let (facts, program, sockets) = match &found {
             None => (Facts { mode: "off", fallback: None, device: None, memory: None }, None, Vec::new()),
             Some(nic) => {
-                let (facts, program, sockets) = nic.open(config, cpu_of)?;
+                let (facts, program, sockets) =
+                    nic.open(config, u32::try_from(count).unwrap_or(u32::MAX), cpu_of)?;
                 (facts, Some(program), sockets)
             }
         };
@@ -139,8 +140,8 @@ impl Plane {
 
         let queues = sockets.len();
         let mut shares: Vec<Vec<Queue>> = (0..count).map(|_| Vec::new()).collect();
-        for (at, queue) in sockets.into_iter().enumerate() {
-            shares[at % count].push(queue);
+        for (worker, queue) in sockets {
+            shares[worker].push(queue);
         }
         let orders = StopAtLast(Arc::new(Orders::default()));
         let mut workers = Vec::with_capacity(count);

@@ -166,7 +166,7 @@ fn datagrams_from_behind_a_gateway_come_back_stamped() {
                     }
                     let mut socket = Socket::open(device, 0, &SMALL).unwrap();
                     assert_eq!(socket.mode(), BindMode::Copy);
-                    program.set_socket(0, socket.as_fd()).unwrap();
+                    program.set_socket(0, 0, socket.as_fd()).unwrap();
                     let heartbeat = program.heartbeat(0).unwrap();
                     heartbeat.beat(now_ns());
                     program.attach(device, mode).unwrap();
@@ -281,7 +281,7 @@ fn a_worker_that_was_away_loses_packets_but_no_frame() {
         let listener: SocketAddr = "10.91.1.1:5060".parse().unwrap();
         program.listen(listener).unwrap();
         let mut socket = Socket::open(device, 0, &SMALL).unwrap();
-        program.set_socket(0, socket.as_fd()).unwrap();
+        program.set_socket(0, 0, socket.as_fd()).unwrap();
         let heartbeat = program.heartbeat(0).unwrap();
         // A beat from the future: as if the worker were alive all the time.
         heartbeat.beat(now_ns() + 60_000_000_000);

@@ -9,7 +9,7 @@ use aya::EbpfError;
 use aya::programs::ProgramError;
 use thiserror::Error;
 
-use crate::{LONGEST_FRAME, MAX_LISTENERS, MAX_QUEUES};
+use crate::{LONGEST_FRAME, MAX_LISTENERS, MAX_QUEUES, MAX_WORKERS};
 
 /// Why the program couldn't be loaded.
 #[derive(Debug, Error)]
@@ -70,6 +70,12 @@ pub enum LoadError {
     TooManyQueues {
         /// The queues asked for.
         queues: u32,
+    },
+    /// No workers, or more than the program's maps have room for.
+    #[error("{workers} workers: the XDP program serves 1 to {MAX_WORKERS}, see dataplane.workers")]
+    Workers {
+        /// The workers asked for.
+        workers: u32,
     },
     /// Another answer of the kernel.
     #[error("loading the XDP program failed: {operation}: {source}")]
@@ -197,6 +203,14 @@ pub enum MapError {
         queue: u32,
         /// The queues there are.
         queues: u32,
+    },
+    /// The worker is none of those that the program was loaded for.
+    #[error("worker {worker} is none of the {workers} that the XDP program was loaded for")]
+    NoSuchWorker {
+        /// The worker asked for.
+        worker: u32,
+        /// The workers there are.
+        workers: u32,
     },
     /// The map of listeners is full.
     #[error("more than {limit} listening addresses: {MAX_LISTENERS} can be steered")]

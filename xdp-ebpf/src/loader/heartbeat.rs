@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::MapData;
 
-use crate::{HeartbeatSlot, MAX_QUEUES};
+use crate::{HeartbeatSlot, MAX_WORKERS};
 
 /// Bytes of the mapping; `abi` asserts that it is a page.
-const LEN: usize = size_of::<HeartbeatSlot>() * MAX_QUEUES as usize;
+const LEN: usize = size_of::<HeartbeatSlot>() * MAX_WORKERS as usize;
 
 /// The mapped map. Unmapped with the last [`Heartbeat`], which may outlive the program.
 pub(super) struct HeartbeatPage(NonNull<HeartbeatSlot>);
@@ -24,11 +24,11 @@ unsafe impl Send for HeartbeatPage {}
 unsafe impl Sync for HeartbeatPage {}
 
 impl HeartbeatPage {
-    /// Maps `data`, which must be the array of [`MAX_QUEUES`] slots.
+    /// Maps `data`, which must be the array of [`MAX_WORKERS`] slots.
     pub(super) fn map(data: &MapData) -> io::Result<Self> {
         let info = data.info().map_err(io::Error::other)?;
         let (value_len, entries) = (info.value_size() as usize, info.max_entries());
-        if value_len != size_of::<HeartbeatSlot>() || entries != MAX_QUEUES {
+        if value_len != size_of::<HeartbeatSlot>() || entries != MAX_WORKERS {
             return Err(io::Error::other("the map has another shape"));
         }
         // SAFETY: a new mapping wherever the kernel chooses; it can't overlap anything of ours.
@@ -57,22 +57,22 @@ impl fmt::Debug for HeartbeatPage {
     }
 }
 
-/// The sign of life of one queue's worker, which owns it and beats it at least every 50 ms. When it is
-/// dropped, also by a panic that unwinds the worker, the queue's packets are passed at once.
+/// The sign of life of one worker, which owns it and beats it at least every 50 ms. When it is dropped, also by a
+/// panic that unwinds the worker, the worker's packets are passed at once.
 #[derive(Debug)]
 pub struct Heartbeat {
     page: Arc<HeartbeatPage>,
-    queue: u32,
+    worker: u32,
 }
 
 impl Heartbeat {
-    pub(super) fn new(page: &Arc<HeartbeatPage>, queue: u32) -> Option<Self> {
-        (queue < MAX_QUEUES).then(|| Self { page: Arc::clone(page), queue })
+    pub(super) fn new(page: &Arc<HeartbeatPage>, worker: u32) -> Option<Self> {
+        (worker < MAX_WORKERS).then(|| Self { page: Arc::clone(page), worker })
     }
 
-    /// The queue whose worker this is.
-    pub fn queue(&self) -> u32 {
-        self.queue
+    /// Whose it is.
+    pub fn worker(&self) -> u32 {
+        self.worker
     }
 
     /// Says that the worker lived at `now_ns` of CLOCK_MONOTONIC. One relaxed store, no system call.
@@ -85,7 +85,7 @@ impl Heartbeat {
         // SAFETY: `new` checked that the slot lies in the mapping, which lives as long as `page`; slots
         // are aligned to 64 bytes from the start of a page, and this process touches them by atomic
         // operations alone. The kernel's reader reads eight aligned bytes at once.
-        unsafe { AtomicU64::from_ptr(&raw mut (*self.page.0.as_ptr().add(self.queue as usize)).beat_ns) }
+        unsafe { AtomicU64::from_ptr(&raw mut (*self.page.0.as_ptr().add(self.worker as usize)).beat_ns) }
     }
 }
 

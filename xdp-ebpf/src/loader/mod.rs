@@ -22,6 +22,7 @@ use std::sync::Arc;
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, XskMap};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader, Pod};
+use strowger_wire::steer::SteeringKey;
 
 pub use attach::{AttachMode, on_interface};
 pub use error::{AttachError, LoadError, MapError, Occupant};
@@ -31,7 +32,10 @@ pub use test_run::{Arrival, TestRun};
 
 use self::attach::Link;
 use self::heartbeat::HeartbeatPage;
-use crate::{Counter, CounterBlock, ListenerKey, MAX_LISTENERS, MAX_QUEUES, PROGRAM_NAME, map};
+use crate::{
+    Counter, CounterBlock, ListenerKey, MAX_LISTENERS, MAX_QUEUES, MAX_WORKERS, PROGRAM_NAME, constant, map,
+    socket_slot,
+};
 
 /// The committed object. `cargo xtask build-ebpf --check` proves that it belongs to its sources.
 pub const OBJECT: &[u8] = aya::include_bytes_aligned!("../../object/strowger-xdp.o");
@@ -41,16 +45,29 @@ pub const OBJECT: &[u8] = aya::include_bytes_aligned!("../../object/strowger-xdp
 pub struct LoadOptions {
     /// Queues that will be served, at most [`MAX_QUEUES`].
     pub queues: u32,
+    /// Workers that share the queues, from 1 to [`MAX_WORKERS`].
+    pub workers: u32,
+    /// What chooses among them.
+    pub steering: Steering,
     /// Whether the program reports every packet's verdict, see [`Program::packet_log`]. Without, the
     /// verifier removes the reporting code.
     pub log_packets: bool,
 }
 
 impl Default for LoadOptions {
-    /// All queues, no log.
+    /// All queues, one worker, no log.
     fn default() -> Self {
-        Self { queues: MAX_QUEUES, log_packets: false }
+        Self { queues: MAX_QUEUES, workers: 1, steering: Steering::Flow, log_packets: false }
     }
+}
+
+/// What chooses the worker of a message. With one worker there is nothing to choose, and nothing is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steering {
+    /// The queue that the device chose: [`worker_of_queue`](crate::worker_of_queue).
+    Flow,
+    /// The Call-ID's hash under this key: [`worker_of`](strowger_wire::steer::worker_of).
+    CallId(SteeringKey),
 }
 
 /// The loaded program with its maps and, once attached, its link. Dropping it detaches.
@@ -62,13 +79,18 @@ pub struct Program {
     heartbeats: Arc<HeartbeatPage>,
     packet_log: Option<PacketLog>,
     queues: u32,
+    workers: u32,
     link: Option<Link>,
 }
 
 impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { queues, link, .. } = self;
-        f.debug_struct("Program").field("queues", queues).field("link", link).finish_non_exhaustive()
+        let Self { queues, workers, link, .. } = self;
+        f.debug_struct("Program")
+            .field("queues", queues)
+            .field("workers", workers)
+            .field("link", link)
+            .finish_non_exhaustive()
     }
 }
 
@@ -98,9 +120,19 @@ impl Program {
         if options.queues > MAX_QUEUES {
             return Err(LoadError::TooManyQueues { queues: options.queues });
         }
+        if !(1..=MAX_WORKERS).contains(&options.workers) {
+            return Err(LoadError::Workers { workers: options.workers });
+        }
+        let (by_call_id, key) = match options.steering {
+            Steering::Flow => (0_u32, [0; 2]),
+            Steering::CallId(key) => (1, key.words()),
+        };
         let level = if options.log_packets { aya_log::Level::Debug as u8 } else { 0 };
         let mut ebpf = EbpfLoader::new()
             .override_global(aya_log::LEVEL, &level, true)
+            .override_global(constant::WORKERS, &options.workers, true)
+            .override_global(constant::BY_CALL_ID, &by_call_id, true)
+            .override_global(constant::STEERING_KEY, &key, true)
             .load(object)
             .map_err(LoadError::from_aya)?;
         // Before any map is taken out: the code names maps by descriptors that must still be open.
@@ -123,6 +155,7 @@ impl Program {
             heartbeats: Arc::new(heartbeats),
             packet_log,
             queues: options.queues,
+            workers: options.workers,
             link: None,
         })
     }
@@ -159,30 +192,32 @@ impl Program {
         }
     }
 
-    /// Gives the packets of `queue` to the AF_XDP socket `socket`, in place of the one before.
+    /// Gives what comes by `queue` and belongs to `worker` to the AF_XDP socket `socket`, in place of the one before.
     ///
     /// The kernel drops a packet that it redirects to a socket of another queue or interface: bind the
     /// socket first. It forgets the socket by itself when it is closed.
     ///
     /// # Errors
     ///
-    /// [`MapError::NoSuchQueue`], or [`MapError::NotAnXdpSocket`] for any other kind of descriptor.
-    pub fn set_socket(&mut self, queue: u32, socket: BorrowedFd<'_>) -> Result<(), MapError> {
-        self.check_queue(queue)?;
-        self.sockets.set(queue, socket.as_raw_fd(), 0).map_err(|error| match error::os_error(&error) {
+    /// [`MapError::NoSuchQueue`], [`MapError::NoSuchWorker`], or [`MapError::NotAnXdpSocket`] for any other kind of
+    /// descriptor.
+    pub fn set_socket(&mut self, queue: u32, worker: u32, socket: BorrowedFd<'_>) -> Result<(), MapError> {
+        let slot = self.slot(queue, worker)?;
+        self.sockets.set(slot, socket.as_raw_fd(), 0).map_err(|error| match error::os_error(&error) {
             Some(libc::EOPNOTSUPP | libc::ENOTSOCK) => MapError::NotAnXdpSocket { queue },
             _ => MapError::kernel(map::SOCKETS, error),
         })
     }
 
-    /// Passes the packets of `queue` to the kernel again; nothing happens when the slot is empty.
+    /// Passes what comes by `queue` and belongs to `worker` to the kernel again; nothing happens when the slot is
+    /// empty.
     ///
     /// # Errors
     ///
-    /// [`MapError::NoSuchQueue`], [`MapError::Kernel`].
-    pub fn clear_socket(&mut self, queue: u32) -> Result<(), MapError> {
-        self.check_queue(queue)?;
-        match self.sockets.unset(queue) {
+    /// [`MapError::NoSuchQueue`], [`MapError::NoSuchWorker`], [`MapError::Kernel`].
+    pub fn clear_socket(&mut self, queue: u32, worker: u32) -> Result<(), MapError> {
+        let slot = self.slot(queue, worker)?;
+        match self.sockets.unset(slot) {
             // The kernel forgot a closed socket before us.
             Err(error) if !matches!(error::os_error(&error), Some(libc::ENOENT | libc::EINVAL)) => {
                 Err(MapError::kernel(map::SOCKETS, error))
@@ -191,14 +226,14 @@ impl Program {
         }
     }
 
-    /// The heart of the worker that serves `queue`. Until its first beat the queue's packets are passed.
+    /// The heart of `worker`. Until its first beat, what belongs to it is passed.
     ///
     /// # Errors
     ///
-    /// [`MapError::NoSuchQueue`].
-    pub fn heartbeat(&self, queue: u32) -> Result<Heartbeat, MapError> {
-        self.check_queue(queue)?;
-        Heartbeat::new(&self.heartbeats, queue).ok_or(MapError::NoSuchQueue { queue, queues: self.queues })
+    /// [`MapError::NoSuchWorker`].
+    pub fn heartbeat(&self, worker: u32) -> Result<Heartbeat, MapError> {
+        let heart = if worker < self.workers { Heartbeat::new(&self.heartbeats, worker) } else { None };
+        heart.ok_or(MapError::NoSuchWorker { worker, workers: self.workers })
     }
 
     /// Packets by [`Counter`], summed over the CPUs. CPUs are read one after the other while packets
@@ -223,8 +258,14 @@ impl Program {
         self.packet_log.take()
     }
 
-    fn check_queue(&self, queue: u32) -> Result<(), MapError> {
-        if queue < self.queues { Ok(()) } else { Err(MapError::NoSuchQueue { queue, queues: self.queues }) }
+    fn slot(&self, queue: u32, worker: u32) -> Result<u32, MapError> {
+        if queue >= self.queues {
+            return Err(MapError::NoSuchQueue { queue, queues: self.queues });
+        }
+        if worker >= self.workers {
+            return Err(MapError::NoSuchWorker { worker, workers: self.workers });
+        }
+        Ok(socket_slot(queue, worker))
     }
 
     fn xdp(&self) -> Option<&Xdp> {

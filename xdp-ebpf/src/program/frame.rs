@@ -1,6 +1,7 @@
 //! A packet as the program may read it: between `data` and `data_end`, in a shape that the verifier
 //! follows.
 
+use core::arch::asm;
 use core::marker::PhantomData;
 
 use aya_ebpf::programs::XdpContext;
@@ -31,6 +32,19 @@ impl Load for Frame<'_> {
         // long as the context lives, and an array of bytes has no alignment. The verifier proves the
         // same and refuses to load a program that is wrong here.
         Some(unsafe { (at as *const [u8; N]).read() })
+    }
+
+    #[inline(always)]
+    fn word(&self, offset: usize) -> Option<u64> {
+        let at = self.data + offset;
+        if at + size_of::<u64>() > self.data_end {
+            return None;
+        }
+        let word;
+        // SAFETY: as above. One instruction, because the compiler would read eight bytes one by one where it can't
+        // know that they are aligned; the kernels that the loader meets don't ask for it.
+        unsafe { asm!("{} = *(u64 *)({} + 0)", out(reg) word, in(reg) at, options(readonly, nostack)) };
+        Some(u64::from_le(word))
     }
 
     #[inline(always)]

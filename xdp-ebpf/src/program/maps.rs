@@ -7,17 +7,18 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, XskMap};
 use strowger_xdp::{
     Counter, CounterBlock, HEARTBEAT_STALE_NS, HeartbeatSlot, ListenerKey, MAX_LISTENERS, MAX_QUEUES,
+    MAX_WORKERS, socket_slot,
 };
 
 #[map]
 static LISTENERS: HashMap<ListenerKey, u32> = HashMap::with_max_entries(MAX_LISTENERS, BPF_F_RDONLY_PROG);
 
 #[map]
-static SOCKETS: XskMap = XskMap::with_max_entries(MAX_QUEUES, 0);
+static SOCKETS: XskMap = XskMap::with_max_entries(MAX_QUEUES * MAX_WORKERS, 0);
 
 // Not BPF_F_RDONLY_PROG, though the program only reads: the kernel maps no such map for writing.
 #[map]
-static HEARTBEATS: Array<HeartbeatSlot> = Array::with_max_entries(MAX_QUEUES, BPF_F_MMAPABLE);
+static HEARTBEATS: Array<HeartbeatSlot> = Array::with_max_entries(MAX_WORKERS, BPF_F_MMAPABLE);
 
 #[map]
 static COUNTERS: PerCpuArray<CounterBlock> = PerCpuArray::with_max_entries(1, 0);
@@ -28,18 +29,17 @@ pub(crate) fn is_listener(key: &ListenerKey) -> bool {
     LISTENERS.get_ptr(key).is_some()
 }
 
-/// What is known about the worker of a queue.
+/// What is known about a worker.
 pub(crate) enum Liveness {
     Alive,
     Stale,
     NeverBeat,
-    QueueUnknown,
 }
 
-/// Whether the worker of `queue` beat within [`HEARTBEAT_STALE_NS`].
+/// Whether `worker` beat within [`HEARTBEAT_STALE_NS`]. One beyond [`MAX_WORKERS`] never did.
 #[inline(always)]
-pub(crate) fn liveness(queue: u32) -> Liveness {
-    let Some(slot) = HEARTBEATS.get_ptr(queue) else { return Liveness::QueueUnknown };
+pub(crate) fn liveness(worker: u32) -> Liveness {
+    let Some(slot) = HEARTBEATS.get_ptr(worker) else { return Liveness::NeverBeat };
     // SAFETY: a pointer that the lookup returned is valid for the whole value and for the whole run. The
     // worker writes it at any time: volatile makes this one load of eight aligned bytes, which is whole.
     let beat_ns = unsafe { (&raw const (*slot).beat_ns).read_volatile() };
@@ -53,10 +53,10 @@ pub(crate) fn liveness(queue: u32) -> Liveness {
     if now_ns.saturating_sub(beat_ns) > HEARTBEAT_STALE_NS { Liveness::Stale } else { Liveness::Alive }
 }
 
-/// Gives the packet to the socket of `queue`; false when there is none.
+/// Gives the packet to the socket of `worker` on `queue`; false when there is none.
 #[inline(always)]
-pub(crate) fn redirect(queue: u32) -> bool {
-    SOCKETS.redirect(queue, XDP_PASS as u64).is_ok()
+pub(crate) fn redirect(queue: u32, worker: u32) -> bool {
+    SOCKETS.redirect(socket_slot(queue, worker), XDP_PASS as u64).is_ok()
 }
 
 /// Adds one packet to `counter`, on this CPU.

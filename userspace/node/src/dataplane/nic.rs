@@ -59,17 +59,18 @@ pub(super) fn find(config: &Config) -> Result<Option<Nic>, Fault> {
 }
 
 impl Nic {
-    /// Loads and attaches the program, then opens a socket for each queue, its memory near the CPU that `cpu_of` its
-    /// place gives.
+    /// Loads and attaches the program for `workers`, then opens a socket for each queue, its memory near the CPU that
+    /// `cpu_of` its worker gives.
     pub(super) fn open(
         &self,
         config: &Config,
+        workers: u32,
         cpu_of: impl Fn(usize) -> Option<usize>,
-    ) -> Result<(Facts, Program, Vec<Queue>), Fault> {
+    ) -> Result<(Facts, Program, Vec<(usize, Queue)>), Fault> {
         let device = &self.device;
         let wanted = config.dataplane.mode;
         let options =
-            LoadOptions { queues: strowger_xdp::MAX_QUEUES, log_packets: config.log.level == Level::Trace };
+            LoadOptions { workers, log_packets: config.log.level == Level::Trace, ..LoadOptions::default() };
         let mut program = Program::load(&options).map_err(load_fault)?;
         for address in &config.sip.listen {
             program.listen(*address).map_err(map_fault)?;
@@ -88,8 +89,9 @@ impl Nic {
         let mut queues = Vec::with_capacity(self.queues.len());
         let mut zero_copy = true;
         let mut memory = None;
-        for (at, number) in self.queues.iter().copied().enumerate() {
-            let socket = near(cpu_of(at), || Socket::open(device.index, number, &socket_config))
+        for number in self.queues.iter().copied() {
+            let worker = strowger_xdp::worker_of_queue(number, workers);
+            let socket = near(cpu_of(worker as usize), || Socket::open(device.index, number, &socket_config))
                 .map_err(|error| socket_fault(&error, device, number))?;
             if socket.mode() != BindMode::ZeroCopy {
                 zero_copy = false;
@@ -97,9 +99,9 @@ impl Nic {
                     fallback.or_else(|| socket.fallback_reason().map(|r| format!("zero-copy bind: {r}")));
             }
             memory.get_or_insert_with(|| frame_memory(socket.umem().pages()).to_owned());
-            program.set_socket(number, socket.as_fd()).map_err(map_fault)?;
-            let heartbeat = program.heartbeat(number).map_err(map_fault)?;
-            queues.push(Queue { number, socket, heartbeat });
+            program.set_socket(number, worker, socket.as_fd()).map_err(map_fault)?;
+            let heartbeat = program.heartbeat(worker).map_err(map_fault)?;
+            queues.push((worker as usize, Queue { number, socket, heartbeat }));
         }
         let mode = match attached {
             AttachMode::Generic => "generic",
