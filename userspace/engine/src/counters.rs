@@ -219,6 +219,8 @@ counters! {
         Reply440 = "reply_440",
         /// Replies 480: a known user without a live binding.
         Reply480 = "reply_480",
+        /// Replies 481: a CANCEL of nothing that is known.
+        Reply481 = "reply_481",
         /// Replies 482: the request came back unchanged.
         Reply482 = "reply_482",
         /// Replies 483: Max-Forwards was used up.
@@ -297,7 +299,7 @@ counters! {
         DropUnanswerable = "drop_unanswerable",
         /// ACKs that belong to nobody else, or that could not be sent on: an ACK is never answered.
         DropAck = "drop_ack",
-        /// CANCELs that cannot be sent on: a stateless server ignores them.
+        /// CANCELs that cannot be sent on, from somebody who has not shown who he is: without state they are ignored.
         DropCancel = "drop_cancel",
         /// Malformed responses.
         DropResponseMalformed = "drop_response_malformed",

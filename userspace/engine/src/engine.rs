@@ -55,7 +55,7 @@ pub enum Reason {
     Unanswerable,
     /// An ACK that ends here. An ACK is never answered.
     Ack,
-    /// A CANCEL that ends here (RFC 3261 section 8.2.7).
+    /// A CANCEL that ends here, of somebody for whom nothing is kept (RFC 3261 section 8.2.7).
     Cancel,
     /// A malformed response.
     ResponseMalformed,

@@ -60,6 +60,8 @@ pub(crate) enum Refusal {
     Unavailable,
     /// 440: Max-Breadth does not allow a single branch (RFC 5393 section 5.3.3).
     Breadth,
+    /// 481: the CANCEL of something that is not there (RFC 3261 section 9.2).
+    NoTransaction,
     /// 482.
     Loop,
     /// 483.
@@ -109,6 +111,7 @@ impl Refusal {
             Self::TooBrief(_) => 423,
             Self::Unavailable => 480,
             Self::Breadth => 440,
+            Self::NoTransaction => 481,
             Self::Loop => 482,
             Self::TooManyHops => 483,
             Self::OutOfOrder | Self::Unreachable => 500,
@@ -119,6 +122,17 @@ impl Refusal {
             Self::ContactLimit(_) | Self::TableFull(_) | Self::TransactionsFull(_) => 503,
             Self::DialogsFull(_) | Self::Draining(_) => 503,
             Self::TooLarge => 513,
+        }
+    }
+
+    /// What a CANCEL is told that comes to this end. What is wrong with it is wrong with its request too, and is said;
+    /// why else that would not be carried out says only that there is nothing to cancel (RFC 3261 section 9.2).
+    #[cold]
+    pub(crate) fn of_cancel(self) -> Self {
+        match self {
+            Self::Unreadable(_) | Self::Header(_) | Self::Uri(_) | Self::UriIn(..) => self,
+            Self::Loop | Self::TooManyHops | Self::TooLarge => self,
+            _ => Self::NoTransaction,
         }
     }
 
@@ -202,6 +216,7 @@ impl fmt::Display for Refusal {
             Self::TooBrief(_) => "Interval Too Brief",
             Self::Unavailable => "Temporarily Unavailable",
             Self::Breadth => "Max-Breadth Exceeded",
+            Self::NoTransaction => "Call/Transaction Does Not Exist",
             Self::Loop => "Loop Detected",
             Self::TooManyHops => "Too Many Hops",
             Self::OutOfOrder => "CSeq Out of Order",
@@ -238,6 +253,7 @@ pub(crate) fn reply_event(code: u16) -> Event {
         423 => Event::Reply423,
         439 => Event::Reply439,
         480 => Event::Reply480,
+        481 => Event::Reply481,
         482 => Event::Reply482,
         483 => Event::Reply483,
         500 => Event::Reply500,

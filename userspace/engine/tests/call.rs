@@ -3,7 +3,7 @@
 
 mod pair;
 
-use pair::{ALICE, BOB, Pair, Text, US, config, request, stateless};
+use pair::{ALICE, BOB, Pair, Text, US, config, over, request, stateless};
 use strowger_engine::{Event, Reason};
 
 fn called(config: strowger_engine::Config) -> Pair {
@@ -161,6 +161,22 @@ fn the_ack_for_our_own_refusal_ends_here() {
     pair.register("nobody", &format!("<sip:nobody@{BOB}>"));
     assert_eq!(pair.pass(ALICE, &invite.ack(&refused)).dropped(), Reason::Ack);
     assert_eq!(pair.count(Event::DropAck), 2);
+}
+
+/// RFC 3261 section 9.2: what was refused without state cannot be cancelled, and its client hears so, with the same To tag.
+#[test]
+fn a_cancel_of_what_we_refused_is_told_that_it_is_not_there() {
+    let mut pair = called(config());
+    for (uri, code) in [("sip:nobody@example.net", 404), ("sip:x@192.0.2.1", 403), ("sip:example.net", 405)] {
+        let invite = request("INVITE", uri);
+        let refused = pair.pass(ALICE, &invite).to(ALICE);
+        assert_eq!(refused.code(), code, "{uri}");
+        let cancel = pair.pass(ALICE, &invite.cancel()).to(ALICE);
+        assert_eq!((cancel.code(), cancel.get("CSeq")), (481, "1 CANCEL"), "{uri}");
+        assert_eq!(cancel.get("To"), refused.get("To"), "{uri}");
+    }
+    assert_eq!(pair.count(Event::Reply481), 3);
+    over(pair);
 }
 
 #[test]

@@ -318,6 +318,25 @@ fn ack_and_cancel_are_never_challenged() {
     assert_eq!(pair.count(Event::Reply401), 0);
 }
 
+/// RFC 3261 section 8.2.7: for who was only challenged nothing is kept, and his CANCEL is ignored. Section 9.2: peers that
+/// nobody challenges hear 481, and who has shown who he is has a transaction.
+#[test]
+fn a_cancel_is_answered_to_those_we_know() {
+    const PEER: &str = "10.77.0.40:5060";
+    let mut config = closed();
+    config.auth.trusted = vec!["10.77.0.40".parse().unwrap()];
+    let mut pair = pair_with(config);
+    let invite = request("INVITE", "sip:nobody@example.net");
+    assert_eq!(reply(&mut pair, &invite).code(), 407);
+    assert_eq!(pair.pass(ALICE, &invite.cancel()).dropped(), Reason::Cancel);
+    let from_peer = invite.clone().set("Via", &format!("SIP/2.0/UDP {PEER};branch=z9hG4bK-peer"));
+    assert_eq!(pair.pass(PEER, &from_peer).to(PEER).code(), 404);
+    assert_eq!(pair.pass(PEER, &from_peer.cancel()).to(PEER).code(), 481);
+    let known = signed(&mut pair, ALICE, &invite, "alice");
+    assert_eq!(pair.pass(ALICE, &known).to(ALICE).code(), 404);
+    assert_eq!(pair.pass(ALICE, &known.cancel()).to(ALICE).code(), 200);
+}
+
 #[test]
 fn a_challenge_fits_what_the_source_has_sent() {
     let mut pair = pair_with(all_algorithms());

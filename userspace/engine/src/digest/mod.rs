@@ -10,7 +10,7 @@ mod nonce;
 mod window;
 
 use core::fmt::Write as _;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -110,6 +110,11 @@ impl Digest {
         self.users = users;
     }
 
+    /// Whether requests from there need no credentials.
+    pub(crate) fn trusts(&self, source: IpAddr) -> bool {
+        self.auth.trusted.iter().any(|network| network.contains(source))
+    }
+
     /// Who sends the request, by its credentials or by the address it comes from.
     pub(crate) fn check(
         &mut self,
@@ -120,7 +125,7 @@ impl Digest {
         counters: &mut Counters,
     ) -> Result<Identity, Refusal> {
         let source = request.source();
-        if self.auth.trusted.iter().any(|network| network.contains(source.ip())) {
+        if self.trusts(source.ip()) {
             return Ok(Identity::TrustedPeer);
         }
         let floor = self.nonces.floor(now);

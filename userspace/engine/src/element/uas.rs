@@ -93,13 +93,17 @@ impl Element {
         if let Some(event) = refusal.event() {
             self.counters.count(event);
         }
+        let mut refusal = *refusal;
+        if message.method() == Some(Method::Cancel) {
+            refusal = self.refuse_cancel(origin, refusal)?;
+        }
         answer.clear();
-        answer.refuse(refusal, message);
+        answer.refuse(&refusal, message);
         let method = message.method().ok_or(Reason::Unanswerable)?;
-        if let Refusal::Challenge { role, stale } = *refusal {
+        if let Refusal::Challenge { role, stale } = refusal {
             self.auth.challenge(origin.now, origin.remote, (role, stale), &mut answer.challenges);
         }
-        if !self.config.auth_required || self.proven {
+        if !self.config.auth_required || self.proven || method == Method::Cancel {
             return self.reply(origin, message, method, refusal.code(), plan, answer);
         }
         // Whoever it is has not shown who he is, and may not be where he says: he gets no more than he has sent.
@@ -112,6 +116,18 @@ impl Element {
         Ok(step)
     }
 
+    /// What a CANCEL hears that cannot be sent on. Section 9.2 has it told that there is nothing to cancel. But nothing
+    /// is kept of anybody before he has shown who he is, and for him this is the stateless server of section 8.2.7, which
+    /// MUST ignore it: a CANCEL cannot be challenged (section 22.1), so any answer would go to whatever address is forged.
+    #[cold]
+    fn refuse_cancel(&self, origin: &Origin, refusal: Refusal) -> Result<Refusal, Reason> {
+        let source = origin.remote.ip();
+        match !self.config.auth_required || self.gateways.trusts(source) || self.auth.trusts(source) {
+            true => Ok(refusal.of_cancel()),
+            false => Err(Reason::Cancel),
+        }
+    }
+
     /// Plans the reply to the request: to the address it came from (RFC 3261 section 18.2.2, RFC 3581).
     pub(super) fn reply(
         &self,
@@ -122,10 +138,8 @@ impl Element {
         plan: &mut EditPlan,
         answer: &Answer,
     ) -> Result<Step, Reason> {
-        match method {
-            Method::Ack => return Err(Reason::Ack),
-            Method::Cancel => return Err(Reason::Cancel),
-            _ => {}
+        if method == Method::Ack {
+            return Err(Reason::Ack);
         }
         self.answer(origin, message, code, plan, answer)
     }
