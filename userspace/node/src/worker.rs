@@ -50,6 +50,10 @@ strowger_engine::counters! {
         RxKernel = "rx_kernel",
         /// SIP messages sent by an AF_XDP ring.
         TxXsk = "tx_xsk",
+        /// Of those, messages sent from the very chunk that they were received in: nothing was copied.
+        TxInPlace = "tx_in_place",
+        /// Of those, messages of our own, and copies: sent from another chunk than any that was received.
+        TxOwn = "tx_own",
         /// SIP messages handed to a kernel socket.
         TxKernel = "tx_kernel",
         /// Frames that XDP let through and the worker's decoder does not take: a bug if it ever counts.
@@ -400,7 +404,7 @@ impl Lane {
 
     /// One frame from an RX ring: through the engine, and out, or its chunk is free again.
     fn frame(&mut self, now: Time, mut frame: Frame, socket: &mut Socket, kernel: &mut [KernelSocket]) {
-        let packet = frame.range();
+        let (packet, received) = (frame.range(), frame.chunk());
         let chunk = socket.umem_mut().chunk_mut(&mut frame);
         let sent = match self.arrived(chunk, packet) {
             Some((flow, message)) => self.through(now, flow, chunk, message),
@@ -410,19 +414,22 @@ impl Lane {
             socket.recycle(frame);
             return;
         };
-        self.out(flow, frame, message, socket, kernel);
+        self.out(flow, frame, Some(received), message, socket, kernel);
     }
 
-    /// The message in `frame` leaves: by the ring, or a copy of it by the kernel.
+    /// The message in `frame` leaves: by the ring, or a copy of it by the kernel. `received` is the chunk that it came in,
+    /// none for one of our own.
     fn out(
         &mut self,
         flow: Flow,
         mut frame: Frame,
+        received: Option<u32>,
         message: Range<usize>,
         socket: &mut Socket,
         kernel: &mut [KernelSocket],
     ) {
         let length = message.len();
+        let in_place = received == Some(frame.chunk());
         let chunk = socket.umem_mut().chunk_mut(&mut frame);
         let addressed = match &self.fast {
             Some(fast) => fast.address(chunk, message.clone(), &flow, self.ident),
@@ -433,6 +440,7 @@ impl Lane {
                 Ok(()) => {
                     self.ident = self.ident.wrapping_add(1);
                     self.counts.count(Count::TxXsk);
+                    self.counts.count(if in_place { Count::TxInPlace } else { Count::TxOwn });
                     return;
                 }
                 Err(back) => {
@@ -463,7 +471,7 @@ impl Lane {
                     Some((flow, buffer.range()))
                 });
                 if let Some((flow, message)) = sent {
-                    self.out(flow, frame, message, socket, kernel);
+                    self.out(flow, frame, None, message, socket, kernel);
                     continue;
                 }
                 socket.recycle(frame);
