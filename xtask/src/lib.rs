@@ -22,6 +22,7 @@ pub mod sim;
 pub mod sipp;
 pub mod test;
 pub mod workspace;
+pub mod zerocopy;
 
 pub use failure::{Code, Failure};
 
@@ -60,6 +61,8 @@ enum Verb {
     Lab(lab::Args),
     /// Every test, through one runner; the last line is its verdict.
     Test(test::Args),
+    /// Zero copy on a driver that has it: a guest with virtio-net.
+    TestZerocopy(zerocopy::Args),
     /// Rebuild the committed eBPF object, or check that it is fresh.
     BuildEbpf(ebpf::Args),
     /// Everything that a change must pass: format, lints, eBPF object, documentation, tests.
@@ -82,6 +85,7 @@ impl Xtask {
             Verb::BuildAndLoad(args) => build_and_load::run(&args),
             Verb::Lab(args) => lab::run(&args),
             Verb::Test(args) => test::run(&args),
+            Verb::TestZerocopy(args) => zerocopy::run(&args),
             Verb::Ci(args) => ci::run(&args),
             Verb::BuildEbpf(args) => ebpf::run(&args),
             Verb::Fuzz(args) => fuzz::run(&args),
