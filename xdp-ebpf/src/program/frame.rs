@@ -49,6 +49,8 @@ impl Load for Frame<'_> {
 
     #[inline(always)]
     fn holds(&self, len: usize) -> bool {
-        self.data + len <= self.data_end
+        // The ends are subtracted, not `len` added: it was read from the packet, byte-swapped, and before Linux 7.0 the
+        // verifier believes that a swapped number may be any. It allows no such number to be added to a pointer.
+        len <= self.data_end - self.data
     }
 }
