@@ -103,7 +103,8 @@ impl Budgets {
         }
     }
 
-    fn is_known(&mut self, address: IpAddr) -> bool {
+    /// Whether somebody at this address has shown who he is, since it last had to make room.
+    pub(crate) fn is_known(&mut self, address: IpAddr) -> bool {
         let source = self.source(address);
         self.set(source).iter().any(|budget| budget.source == source | KNOWN)
     }

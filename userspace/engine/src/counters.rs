@@ -189,6 +189,8 @@ counters! {
         OutboxFull = "outbox_full",
         /// Replies 100 Trying.
         Reply100 = "reply_100",
+        /// STUN Binding requests answered (RFC 5626 section 8).
+        StunAnswered = "stun_answered",
         /// Replies 200 OK.
         Reply200 = "reply_200",
         /// Replies 400: the request is malformed; the reason phrase says how.
@@ -295,6 +297,8 @@ counters! {
         DropKeepAlive = "drop_keep_alive",
         /// Datagrams that are neither request nor response.
         DropNotSip = "drop_not_sip",
+        /// STUN messages that are no Binding request, or a damaged one.
+        DropStun = "drop_stun",
         /// Malformed requests that cannot even be answered.
         DropUnanswerable = "drop_unanswerable",
         /// ACKs that belong to nobody else, or that could not be sent on: an ACK is never answered.

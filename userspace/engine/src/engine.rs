@@ -19,6 +19,7 @@ use crate::gateway::GatewayHealth;
 use crate::location::Location;
 use crate::refusal::Refusal;
 use crate::resolve::{Query, Resolution};
+use crate::stun;
 use crate::time::Time;
 use crate::users::Users;
 
@@ -47,8 +48,10 @@ pub enum Verdict {
 /// Why a message produced nothing. Each has its [`Event`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// CRLF or nothing: a keep-alive.
+    /// CRLF or nothing, or a STUN indication: a keep-alive.
     KeepAlive,
+    /// STUN, and no Binding request that could be answered (see [`stun`](crate::stun)).
+    Stun,
     /// Neither request nor response.
     NotSip,
     /// A malformed request that cannot even be answered.
@@ -75,7 +78,7 @@ pub enum Reason {
     Flow,
     /// The buffer has no room for what must be added.
     NoRoom,
-    /// A refusal that is longer than what its source has sent.
+    /// A refusal, or an answer to STUN, that is longer than what its source has sent.
     Withheld,
 }
 
@@ -85,6 +88,7 @@ impl Reason {
     pub const fn event(self) -> Event {
         match self {
             Self::KeepAlive => Event::DropKeepAlive,
+            Self::Stun => Event::DropStun,
             Self::NotSip => Event::DropNotSip,
             Self::Unanswerable => Event::DropUnanswerable,
             Self::Ack => Event::DropAck,
@@ -215,6 +219,7 @@ impl Engine {
                 Some(method) => element.request(&origin, parsed, method, plan, answer),
                 None => element.response(&origin, &parsed, plan),
             },
+            Err(_) if stun::is_stun(message.message()) => return element.stun(&origin, message).map(Some),
             Err(error) if error.fault == Fault::Empty => Err(Reason::KeepAlive),
             Err(error) if error.response => Err(Reason::ResponseMalformed),
             Err(error) if error.status().is_none() => Err(Reason::NotSip),

@@ -64,6 +64,7 @@ mod response;
 mod route;
 mod routing;
 mod site;
+pub mod stun;
 mod text;
 mod time;
 mod timer;

@@ -11,6 +11,7 @@
 mod admission;
 mod request;
 mod response;
+mod stun;
 mod targets;
 mod uas;
 mod way;
