@@ -295,6 +295,12 @@ impl<'a> Message<'a> {
         list::single(text, at).map(Some).map_err(|error| error.of(name))
     }
 
+    /// As [`from`](Self::from) and [`to`](Self::to), for where both are read: the code is there once.
+    #[inline(never)]
+    fn one_address(&self, name: HeaderName) -> Result<NameAddr<'a>, ValueError> {
+        self.address(name)?.ok_or(self.missing(name))
+    }
+
     /// Call-ID: `callid = word [ "@" word ]` (section 20.8), where any number of `@` is taken; case counts.
     ///
     /// # Errors
@@ -389,11 +395,11 @@ impl<'a> Message<'a> {
     /// # Errors
     /// The first of them that is missing or wrong; a CSeq method that is not the request's (RFC 3261 section
     /// 8.1.1.5).
-    #[inline]
+    #[inline(never)]
     pub fn essentials(&self) -> Result<Essentials<'a>, ValueError> {
         let via = self.top_via()?;
-        let from = self.from()?;
-        let to = self.to()?;
+        let from = self.one_address(HeaderName::From)?;
+        let to = self.one_address(HeaderName::To)?;
         let call_id = self.call_id()?;
         let cseq = self.cseq()?;
         if self.method().is_some_and(|method| method != cseq.method) {

@@ -405,17 +405,24 @@ fn tail(datagram: &[u8], end: usize, at: usize) -> Result<usize, ValueError> {
 fn take_params(text: Text<'_>, at: usize) -> Result<usize, ValueError> {
     let mut end = at;
     let mut count = 0;
+    // Names that begin differently differ. The low bits of a letter are the same in both cases.
+    let mut initials: u32 = 0;
+    let mut alike = false;
     while text.byte(end) == b';' {
         count += 1;
         if count > limit::PARAMETERS {
             return Err(ValueError::new(ValueFault::TooMany, end));
         }
+        let initial = text.byte(end + 1);
+        let bit = 1 << (initial & 31);
+        alike |= initials & bit != 0 || initial == b'%';
+        initials |= bit;
         end = param_piece_end(text, end + 1)?;
         if text.byte(end) == b'=' {
             end = param_piece_end(text, end + 1)?;
         }
     }
-    if count > 1 && (UriParams { raw: text.slice(at, end) }).has_duplicate() {
+    if count > 1 && alike && (UriParams { raw: text.slice(at, end) }).has_duplicate() {
         return Err(ValueError::new(ValueFault::DuplicateParameter, at));
     }
     Ok(end)

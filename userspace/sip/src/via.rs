@@ -74,6 +74,8 @@ pub struct Via<'a> {
     rport: Piece,
     /// 0: none.
     rport_value: u16,
+    /// There are other parameters.
+    others: bool,
 }
 
 impl<'a> Via<'a> {
@@ -128,6 +130,12 @@ impl<'a> Via<'a> {
     #[must_use]
     pub fn params(&self) -> Params<'a> {
         Params::checked(self.text.get(usize::from(self.params)..).unwrap_or_default())
+    }
+
+    /// Are there parameters other than branch, received and rport? Most Vias have none.
+    #[must_use]
+    pub fn has_other_params(&self) -> bool {
+        self.others
     }
 
     /// The branch parameter.
@@ -251,6 +259,7 @@ impl<'a> Via<'a> {
             received,
             rport,
             rport_value,
+            others: false,
         };
         Some((via, start + end))
     }
@@ -277,7 +286,7 @@ impl<'a> Via<'a> {
         };
         let params = end;
         let (mut branch, mut received, mut rport) = (Piece::NONE, Piece::NONE, Piece::NONE);
-        let mut rport_value = 0;
+        let (mut rport_value, mut others) = (0, false);
         let mut run = Run::new(end);
         while let Some(found) = run.next(text)? {
             let put = match found.key {
@@ -307,7 +316,10 @@ impl<'a> Via<'a> {
                     }
                     received.put(value, start)
                 }
-                Key::Tag | Key::Other => Some(()),
+                Key::Tag | Key::Other => {
+                    others = true;
+                    Some(())
+                }
             };
             put.ok_or(ValueError::new(ValueFault::DuplicateParameter, found.name.0))?;
         }
@@ -326,6 +338,7 @@ impl<'a> Via<'a> {
             received,
             rport,
             rport_value,
+            others,
         };
         Ok((via, end))
     }
@@ -361,6 +374,26 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn parameters_of_others_are_told_apart() {
+        for (params, others) in [
+            ("", false),
+            (";branch=z9hG4bK1;rport;received=192.0.2.7", false),
+            (";Received=[2001:db8::1] ; BRANCH=z9hG4bK1;rport=5060", false),
+            (";branch=z9hG4bK1;oc", true),
+            (";ttl=1;branch=z9hG4bK1", true),
+            (";branch=z9hG4bK1;tag=1", true),
+        ] {
+            let text = format!("SIP/2.0/UDP a{params}");
+            let via = Via::parse(text.as_bytes()).unwrap();
+            assert_eq!(via.has_other_params(), others, "{params}");
+            // The oracle: all of them, one by one.
+            let known = [&b"branch"[..], b"received", b"rport"];
+            let other = |p: crate::param::Param<'_>| !known.iter().any(|k| p.name.eq_ignore_ascii_case(k));
+            assert_eq!(via.params().iter().any(other), others, "{params}");
+        }
+    }
 
     #[test]
     fn a_full_via() {
