@@ -231,6 +231,9 @@ impl Admission {
     /// in the one that becomes the topmost of a response. Asking is `oc` beside an `oc-algo` with `loss`, which is
     /// the one class of algorithms that every client has (RFC 7339 section 4.2).
     pub(crate) fn feedback(&self, via: &Via<'_>, plan: &mut EditPlan) -> Result<(), EditError> {
+        if !via.has_other_params() {
+            return Ok(());
+        }
         let params = via.params();
         let (Some(oc), Some(algorithm)) = (params.find(b"oc"), params.find(b"oc-algo")) else {
             return Ok(());

@@ -5,7 +5,7 @@
 
 use core::net::SocketAddr;
 
-use strowger_sip::{EditPlan, Message, Method, ValueError, Via};
+use strowger_sip::{CSeq, EditPlan, HeaderName, Message, Method, NameAddr, ValueError, Values, Via};
 
 use crate::branch::{Bound, Branch, Origin};
 use crate::engine::Reason;
@@ -26,28 +26,69 @@ pub(crate) struct Vias<'a> {
 impl<'a> Vias<'a> {
     pub(crate) fn read(message: &Message<'a>) -> Result<Self, Reason> {
         let mut vias = message.vias();
-        let top = vias.next().and_then(Result::ok).ok_or(Reason::ResponseMalformed)?;
-        Ok(Self { top, next: vias.next() })
+        let top = next(&mut vias).and_then(Result::ok).ok_or(Reason::ResponseMalformed)?;
+        Ok(Self { top, next: next(&mut vias) })
     }
+}
+
+/// Out of line: reading a Via is much code, and is wanted twice.
+#[inline(never)]
+fn next<'a>(vias: &mut Values<'a, Via<'a>>) -> Option<Result<Via<'a>, ValueError>> {
+    vias.next()
+}
+
+/// What everybody wants to know of a response, read once.
+pub(crate) struct Headers<'a> {
+    pub(crate) code: u16,
+    pub(crate) call_id: &'a [u8],
+    pub(crate) cseq: CSeq<'a>,
+    /// From, and To; `None` when it cannot be read.
+    pub(crate) from: Option<NameAddr<'a>>,
+    pub(crate) to: Option<NameAddr<'a>>,
+}
+
+impl<'a> Headers<'a> {
+    pub(crate) fn read(message: &Message<'a>) -> Result<Self, Reason> {
+        let malformed = |_| Reason::ResponseMalformed;
+        Ok(Self {
+            code: message.status().map_or(0, |line| line.code),
+            call_id: message.call_id().map_err(malformed)?,
+            cseq: message.cseq().map_err(malformed)?,
+            from: address(message, HeaderName::From),
+            to: address(message, HeaderName::To),
+        })
+    }
+
+    /// Tag of From; empty for a client of RFC 2543 that has none.
+    pub(crate) fn sender_tag(&self) -> &'a [u8] {
+        self.from.and_then(|from| from.tag()).unwrap_or_default()
+    }
+}
+
+/// Out of line, as `next` is.
+#[inline(never)]
+fn address<'a>(message: &Message<'a>, name: HeaderName) -> Option<NameAddr<'a>> {
+    message.address(name).ok().flatten()
+}
+
+/// Our branch in a response to a request that was sent from here, not believed yet.
+pub(crate) fn branch<'a>(vias: &Vias<'a>, site: &Site) -> Result<&'a [u8], Reason> {
+    if site.listen_named(&vias.top.host(), vias.top.port()).is_none() {
+        return Err(Reason::ResponseNotOurs);
+    }
+    vias.top.branch().ok_or(Reason::ResponseForged)
 }
 
 /// What our branch in a response says, once it is believed, and the address that the next Via names.
 pub(crate) fn verify(
-    message: &Message<'_>,
+    branch: &[u8],
+    headers: &Headers<'_>,
     vias: &Vias<'_>,
-    site: &Site,
     keys: &Keys,
     core: &Core,
 ) -> Result<(Branch, SocketAddr), Reason> {
-    let malformed = |_| Reason::ResponseMalformed;
-    let Vias { top, next } = vias;
-    if site.listen_named(&top.host(), top.port()).is_none() {
-        return Err(Reason::ResponseNotOurs);
-    }
-    let branch = top.branch().ok_or(Reason::ResponseForged)?;
-    let call_id = message.call_id().map_err(malformed)?;
-    let cseq = message.cseq().map_err(malformed)?;
-    let reply_to = match next {
+    let Headers { call_id, cseq, .. } = headers;
+    let reply_to = match &vias.next {
         // The CANCEL that it answers had our Via alone, and the branch of its INVITE.
         None if cseq.method == Method::Cancel => {
             match Branch::read(branch).map(|(branch, _)| branch.origin) {
@@ -67,6 +108,7 @@ pub(crate) fn verify(
 /// over to the caller (item 8).
 pub(crate) fn edit(
     message: &Message<'_>,
+    headers: &Headers<'_>,
     top: &Via<'_>,
     site: &Site,
     keys: &Keys,
@@ -75,10 +117,9 @@ pub(crate) fn edit(
     let malformed = |_| Reason::ResponseMalformed;
     plan.begin(message);
     plan.remove_via(message, top).map_err(malformed)?;
-    if message.status().is_some_and(|status| (101..300).contains(&status.code)) {
-        let caller = message.from().ok().and_then(|from| from.tag()).unwrap_or_default();
-        let call_id = message.call_id().map_err(|_| Reason::ResponseMalformed)?;
-        route::hand_over(message, call_id, caller, site, keys, plan).map_err(malformed)?;
+    if (101..300).contains(&headers.code) {
+        route::hand_over(message, headers.call_id, headers.sender_tag(), site, keys, plan)
+            .map_err(malformed)?;
     }
     Ok(())
 }

@@ -12,6 +12,9 @@ use crate::config::{Config, Domain};
 /// The port of a sip URI or a Via over UDP that names none (RFC 3261 sections 18.2.2 and 19.1.2).
 pub(crate) const DEFAULT_PORT: u16 = 5060;
 
+/// Names up to which comparing with each is the short way. Most nodes have one or two.
+const FEW_NAMES: usize = 4;
+
 /// A listen address and its text for Via and Record-Route: `192.0.2.1:5060`, `[2001:db8::1]:5060`.
 pub(crate) struct Listen {
     pub(crate) address: SocketAddr,
@@ -21,8 +24,10 @@ pub(crate) struct Listen {
 /// The node's addresses and domains.
 pub(crate) struct Site {
     pub(crate) listen: Box<[Listen]>,
-    /// Lower case, without the root's dot. The standard library's hash is keyed at random.
-    names: HashMap<Box<[u8]>, u16>,
+    /// Lower case, without the root's dot.
+    names: Box<[(Box<[u8]>, u16)]>,
+    /// The same, for more than [`FEW_NAMES`]. The standard library's hash is keyed at random.
+    by_name: HashMap<Box<[u8]>, u16>,
     addresses: Box<[(IpAddr, u16)]>,
 }
 
@@ -31,16 +36,21 @@ impl Site {
     pub(crate) fn new(config: &Config) -> Self {
         let listen =
             config.listen.iter().map(|a| Listen { address: *a, text: a.to_string().into_boxed_str() });
-        let (mut names, mut addresses) = (HashMap::new(), Vec::new());
+        let (mut names, mut addresses) = (Vec::new(), Vec::new());
         for (domain, index) in config.domains().into_iter().zip(0u16..) {
             match domain {
                 Domain::Name(name) => {
-                    names.insert(name.into_bytes().into_boxed_slice(), index);
+                    names.push((name.into_bytes().into_boxed_slice(), index));
                 }
                 Domain::Address(ip) => addresses.push((ip, index)),
             }
         }
-        Self { listen: listen.collect(), names, addresses: addresses.into_boxed_slice() }
+        Self {
+            listen: listen.collect(),
+            by_name: names.iter().cloned().collect(),
+            names: names.into_boxed_slice(),
+            addresses: addresses.into_boxed_slice(),
+        }
     }
 
     /// Index of a listen address.
@@ -67,11 +77,13 @@ impl Site {
         match host {
             Host::Name(name) => {
                 let name = name.strip_suffix(b".").unwrap_or(name);
-                let mut lower = [0; strowger_sip::limit::HOST];
-                let lower = lower.get_mut(..name.len())?;
-                lower.copy_from_slice(name);
-                lower.make_ascii_lowercase();
-                let index = *self.names.get(&*lower)?;
+                let index = match &*self.names {
+                    few if few.len() <= FEW_NAMES => {
+                        let (_, index) = few.iter().find(|(own, _)| own.eq_ignore_ascii_case(name))?;
+                        *index
+                    }
+                    _ => self.among_many(name)?,
+                };
                 port.is_none_or(|p| self.listen.iter().any(|l| l.address.port() == p)).then_some(index)
             }
             Host::V4(_) | Host::V6(_) => {
@@ -83,6 +95,16 @@ impl Site {
                 port.is_none_or(serves).then_some(index)
             }
         }
+    }
+
+    /// The domain with this name, when there are more than a comparison with each is worth.
+    #[inline(never)]
+    fn among_many(&self, name: &[u8]) -> Option<u16> {
+        let mut lower = [0; strowger_sip::limit::HOST];
+        let lower = lower.get_mut(..name.len())?;
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        self.by_name.get(&*lower).copied()
     }
 
     /// Whether a host and port mean this node, by domain or by listen address.
@@ -172,9 +194,27 @@ mod tests {
         assert_eq!(site.listen_for(v6, 0), Some(2));
         let only4 = Site {
             listen: site.listen.into_iter().take(1).collect(),
-            names: HashMap::new(),
+            names: Box::new([]),
+            by_name: HashMap::new(),
             addresses: Box::new([]),
         };
         assert_eq!(only4.listen_for(v6, 0), None);
+    }
+
+    #[test]
+    fn many_domains_are_found_as_few_are() {
+        for many in [1, FEW_NAMES, FEW_NAMES + 1, 40] {
+            let names: Vec<String> = (0..many).map(|n| format!("Host{n}.Example.NET")).collect();
+            let site = Site::new(&Config {
+                listen: vec!["10.0.0.2:5060".parse().unwrap()],
+                domains: names.clone(),
+                secret: [1; 32],
+                ..Config::default()
+            });
+            for (index, name) in (0u16..).zip(&names) {
+                assert_eq!(site.domain(&host(&name.to_uppercase()), None), Some(index), "{name} of {many}");
+            }
+            assert_eq!(site.domain(&host("host40.example.net"), None), None);
+        }
     }
 }

@@ -25,6 +25,7 @@ use crate::config::Calls;
 use crate::counters::{Counters, Event};
 use crate::keys::{Keys, Prf, same};
 use crate::request::Request;
+use crate::response::Headers;
 use crate::route::{Hop, token};
 use crate::site::Site;
 use crate::time::Time;
@@ -33,7 +34,7 @@ use crate::timer::Wheel;
 use bye::HangUps;
 use entry::{Dialog, End, State};
 use event::{PARTS, Part, Queue};
-use read::{Learned, Strings, contact, target_of};
+use read::{Learned, Strings, contact, records_us_alone, target_of};
 use table::{CallKey, CalleeKey, Table};
 use texts::{Text, Texts};
 
@@ -153,16 +154,16 @@ impl Dialogs {
 
     /// A response is sent back towards whoever sent the request: of a forked INVITE every provisional response and
     /// 2xx, and the one that was chosen of the others. Without a source it is one of our own.
-    pub(crate) fn response(&mut self, scene: &mut Scene<'_>, message: &Message<'_>, source: Option<Source>) {
-        let code = message.status().map_or(0, |status| status.code);
-        let (Ok(cseq), Ok(call_id), Ok(from), Ok(to)) =
-            (message.cseq(), message.call_id(), message.from(), message.to())
-        else {
-            return;
-        };
-        let (from, to) = (from.tag().unwrap_or_default(), to.tag());
-        let answer =
-            Answer { message, code, cseq: cseq.number, call_id, from, to: to.unwrap_or_default(), source };
+    pub(crate) fn response(
+        &mut self,
+        scene: &mut Scene<'_>,
+        message: &Message<'_>,
+        headers: &Headers<'_>,
+        source: Option<Source>,
+    ) {
+        let Headers { code, cseq, call_id, from: Some(_), to: Some(to) } = *headers else { return };
+        let (from, to) = (headers.sender_tag(), to.tag().unwrap_or_default());
+        let answer = Answer { message, code, cseq: cseq.number, call_id, from, to, source };
         match cseq.method {
             _ if code <= 100 || self.table.limit() == 0 => {}
             Method::Invite => self.invite_answered(scene, &answer),
@@ -490,7 +491,16 @@ impl Dialogs {
 
     /// A 2xx makes the dialog (section 13.2.2.4).
     fn confirm(&mut self, scene: &mut Scene<'_>, id: DialogId, answer: &Answer<'_, '_>) {
-        let learned = Learned::read(answer.message, scene.site);
+        // The text of route sets is long, and most calls have no other router on their way.
+        let others;
+        let (caller_routes, callee_routes, through_us, learned) =
+            if records_us_alone(answer.message, scene.site) {
+                (&b""[..], &b""[..], true, true)
+            } else {
+                others = Learned::read(answer.message, scene.site);
+                let of = |party| others.routes(party);
+                (of(Party::Caller), of(Party::Callee), others.through_us, others.whole)
+            };
         let target = contact(answer.message).unwrap_or_default();
         let whole = self.change(
             scene,
@@ -498,8 +508,8 @@ impl Dialogs {
             &[
                 (Part::CalleeTag, answer.to),
                 (Part::CalleeTarget, target),
-                (Part::CallerRoutes, learned.routes(Party::Caller)),
-                (Part::CalleeRoutes, learned.routes(Party::Callee)),
+                (Part::CallerRoutes, caller_routes),
+                (Part::CalleeRoutes, callee_routes),
             ],
         );
         let Some(dialog) = self.table.get_mut(id) else { return };
@@ -507,12 +517,12 @@ impl Dialogs {
         dialog.state = State::Confirmed;
         dialog.lost = false;
         dialog.answered = dialog.offset(scene.now);
-        dialog.outdated = !whole || !learned.whole;
+        dialog.outdated = !whole || !learned;
         // The caller of this dialog may have sent PRACK before; the INVITE is the least it sent.
         let end = dialog.end_mut(Party::Caller);
         end.cseq = end.cseq.max(invite);
         self.tell(scene, id, CallStep::Answered(answer.code), scene.now, Some(answer.message));
-        if !learned.through_us {
+        if !through_us {
             self.finish(scene, id, EndReason::OffPath, answer.code, scene.now);
         } else {
             self.timed(scene.now, id, Party::Caller, answer.message);

@@ -88,7 +88,20 @@ pub(super) struct Learned {
     pub(super) whole: bool,
 }
 
+/// Whether a value of Record-Route is ours.
+fn is_ours(value: &NameAddr<'_>, site: &Site) -> bool {
+    value.uri().ok().and_then(|uri| site.listen_named(&uri.host()?, uri.port())).is_some()
+}
+
+/// Whether the Record-Route of a response is there, can be read, and has values of ours alone: nothing is beyond us on
+/// either side.
+pub(super) fn records_us_alone(message: &Message<'_>, site: &Site) -> bool {
+    let mut values = message.record_routes().peekable();
+    values.peek().is_some() && values.all(|value| value.is_ok_and(|value| is_ours(&value, site)))
+}
+
 impl Learned {
+    #[cold]
     pub(super) fn read(message: &Message<'_>, site: &Site) -> Self {
         let mut learned = Self {
             caller: crate::text::Text::new(),
@@ -105,8 +118,7 @@ impl Learned {
                 learned.whole = false;
                 break;
             };
-            let ours = value.uri().ok().and_then(|uri| site.listen_named(&uri.host()?, uri.port())).is_some();
-            if ours {
+            if is_ours(&value, site) {
                 learned.through_us = true;
                 learned.caller.clear();
             } else if learned.through_us {
@@ -156,6 +168,10 @@ mod tests {
         let message = Message::parse(text.as_bytes(), &mut index).unwrap();
         let learned = Learned::read(&message, &site);
         assert!(learned.whole);
+        let through_us_alone = learned.through_us
+            && learned.caller.as_bytes().is_empty()
+            && learned.callee.as_bytes().is_empty();
+        assert_eq!(records_us_alone(&message, &site), through_us_alone, "{record_routes:?}");
         let text = |party| String::from_utf8(learned.routes(party).to_vec()).unwrap();
         (text(Party::Caller), text(Party::Callee), learned.through_us)
     }

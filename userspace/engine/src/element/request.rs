@@ -19,7 +19,7 @@ use crate::engine::Reason;
 use crate::proxy::{self, Destination};
 use crate::refusal::Refusal;
 use crate::request::Request;
-use crate::transaction::{Begin, First, Keep, Known};
+use crate::transaction::{Begin, Keep, Known};
 
 /// How a request was carried out.
 enum Done {
@@ -56,15 +56,16 @@ impl Element {
         });
         answer.clear();
         self.proven = false;
-        let mut begin = None;
+        let mut read = None;
         let arrival = (origin.listen, origin.remote);
-        let done = match Request::read(message, method, &self.site, &self.keys, arrival) {
-            Ok(mut request) => {
+        // Looked at where it lies: a request is large to move.
+        let done = match &mut Request::read(message, method, &self.site, &self.keys, arrival) {
+            Ok(request) => {
                 let key = request.key(&self.keys);
                 match self.retransmission(origin, key, method) {
                     Some(Known::Absorbed) => return Ok(None),
                     Some(Known::Cancelled) => {
-                        self.begun(origin, &request, None);
+                        self.begun(origin, request, None);
                         return self.answer(origin, &message, 200, plan, answer).map(Some);
                     }
                     Some(Known::Acknowledged) => {}
@@ -72,25 +73,15 @@ impl Element {
                     None => {}
                 }
                 // Not where its token is for: perhaps the other end has moved since.
-                if request.token == Some(false) && self.dialogs.permits(&self.keys, &request) {
+                if request.token == Some(false) && self.dialogs.permits(&self.keys, request) {
                     request.token = Some(true);
                     self.counters.count(Event::DialogMoved);
                 }
-                begin = Some(Begin {
-                    key,
-                    invite: method == Method::Invite,
-                    listen: request.listen,
-                    reply_to: request.reply_to,
-                    local: request.listen,
-                    remote: request.reply_to,
-                    first: First::default(),
-                    breadth: 0,
-                    recorded: false,
-                });
-                self.admission(origin, &request)
-                    .and_then(|()| self.carry_out(origin, &request, key, plan, answer))
+                read = Some((key, request.reply_to));
+                self.admission(origin, request)
+                    .and_then(|()| self.carry_out(origin, request, key, plan, answer))
             }
-            Err(refusal) => Err(refusal),
+            Err(refusal) => Err(*refusal),
         };
         match done {
             Ok(Done::Forwarded(local, remote, keep, event)) => {
@@ -99,12 +90,12 @@ impl Element {
             }
             Ok(Done::Served) => {
                 let step = self.reply(origin, &message, method, 200, plan, answer)?;
-                Ok(self.remember(origin, step, (begin, 200), plan))
+                Ok(self.remember(origin, step, (method, read, 200), plan))
             }
             Err(Refusal::Awaited) => return Err(Reason::Awaited),
             Err(refusal) => {
                 let step = self.refuse(origin, &message, &refusal, plan, answer)?;
-                Ok(self.remember(origin, step, (begin, refusal.code()), plan))
+                Ok(self.remember(origin, step, (method, read, refusal.code()), plan))
             }
         }
         .map(Some)

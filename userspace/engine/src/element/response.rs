@@ -11,7 +11,7 @@ use crate::counters::Event;
 use crate::dialog::{Dialogs, Scene, Source};
 use crate::engine::Reason;
 use crate::gateway::Prober;
-use crate::response;
+use crate::response::{self, Headers};
 use crate::time::Time;
 use crate::transaction::{Keep, Outcome};
 
@@ -46,11 +46,13 @@ impl Element {
                 false => Err(Reason::ResponseForged),
             };
         }
-        let (branch, next) = response::verify(message, &vias, &self.site, &self.keys, &self.core)?;
+        let branch = response::branch(&vias, &self.site)?;
+        let headers = Headers::read(message)?;
+        let (branch, next) = response::verify(branch, &headers, &vias, &self.keys, &self.core)?;
         let outcome = match branch.origin {
             branch::Origin::Stateless { listen, .. } => Outcome::Forward(listen, next, Keep::Nothing),
             branch::Origin::Transaction(slot) => {
-                self.core.response(origin.now, slot, message, &mut self.counters)?
+                self.core.response(origin.now, slot, &headers, &mut self.counters)?
             }
         };
         self.tell_gateways();
@@ -62,27 +64,33 @@ impl Element {
         // The configuration may have changed under a secret that stayed.
         self.site.listen(local).ok_or(Reason::ResponseForged)?;
         if send {
-            self.answered(origin, message);
+            self.answered(origin, message, &headers);
         }
-        response::edit(message, &vias.top, &self.site, &self.keys, plan)?;
+        response::edit(message, &headers, &vias.top, &self.site, &self.keys, plan)?;
         if let Some(Ok(via)) = &vias.next {
             self.admission.feedback(via, plan).map_err(|_| Reason::NoRoom)?;
         }
-        let answers = code / 100 == 2 && message.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
+        let answers = code / 100 == 2 && headers.cseq.method == Method::Invite;
         let events = [Some(Event::ResponseForwarded), answers.then_some(Event::CallAnswered)];
         Ok(Some(Step { local, remote, request: false, send, keep, events }))
     }
 
     /// Tells those who watch dialogs of a response that is sent on.
-    fn answered(&mut self, origin: &Origin, message: &Message<'_>) {
+    fn answered(&mut self, origin: &Origin, message: &Message<'_>, headers: &Headers<'_>) {
         let Self { dialogs, site, keys, counters, .. } = self;
         let source = Source { listen: origin.listen, remote: origin.remote };
-        dialogs.response(&mut Scene { now: origin.now, site, keys, counters }, message, Some(source));
+        dialogs.response(
+            &mut Scene { now: origin.now, site, keys, counters },
+            message,
+            headers,
+            Some(source),
+        );
     }
 
     /// Tells those who watch dialogs of a final response that was chosen or made here, and leaves now.
     pub(crate) fn concluded(&mut self, now: Time, message: &Message<'_>) {
+        let Ok(headers) = Headers::read(message) else { return };
         let Self { dialogs, site, keys, counters, .. } = self;
-        dialogs.response(&mut Scene { now, site, keys, counters }, message, None);
+        dialogs.response(&mut Scene { now, site, keys, counters }, message, &headers, None);
     }
 }

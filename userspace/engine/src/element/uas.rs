@@ -3,6 +3,8 @@
 //!
 //! Called on the way of a request that ends here, and by the engine for what could not be read or sent on.
 
+use core::net::SocketAddr;
+
 use strowger_sip::{EditPlan, HeaderName, Message, Method};
 
 use super::{Element, Origin, Step};
@@ -12,23 +14,34 @@ use crate::engine::Reason;
 use crate::refusal::{ALLOW, Refusal, reply_event};
 use crate::registrar::Registrar;
 use crate::request::{self, Request};
-use crate::transaction::{Begin, Keep};
+use crate::transaction::{Begin, First, Keep};
 
 impl Element {
     /// Keeps the answer to a request with credentials, which are good once: when it comes again it gets the same, and is not
     /// carried out again (section 8.2.7 has no stateless registrars). What comes from somebody who has not shown who he is
-    /// takes no memory.
+    /// takes no memory. `read`: the request's key, and where its responses go; `None` when it could not be read.
     pub(super) fn remember(
         &mut self,
         origin: &Origin,
         step: Step,
-        (begin, code): (Option<Begin>, u16),
+        (method, read, code): (Method<'_>, Option<(u128, SocketAddr)>, u16),
         plan: &EditPlan,
     ) -> Step {
         if self.config.stateless || !self.proven {
             return step;
         }
-        let Some(begin) = begin else { return step };
+        let Some((key, reply_to)) = read else { return step };
+        let begin = Begin {
+            key,
+            invite: method == Method::Invite,
+            listen: origin.listen,
+            reply_to,
+            local: origin.listen,
+            remote: reply_to,
+            first: First::default(),
+            breadth: 0,
+            recorded: false,
+        };
         match self.core.answered(origin.now, &begin, (code, plan.edited_len())) {
             Some(slot) => Step { keep: Keep::Last(slot), ..step },
             None => {

@@ -4,7 +4,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use strowger_sip::{Message, Method};
+use strowger_sip::Method;
 
 use super::failover::{Failover, Fate, prolonged};
 use super::{Core, Keep, NEVER, Outcome};
@@ -14,6 +14,7 @@ use crate::config::Timers;
 use crate::counters::{Counters, Event};
 use crate::engine::Reason;
 use crate::outbox::Kind;
+use crate::response::Headers;
 use crate::time::Time;
 
 /// States of figures 5 and 6 of RFC 3261, figure 4 of RFC 6026.
@@ -172,15 +173,14 @@ impl Core {
         &mut self,
         now: Time,
         at: Slot,
-        message: &Message<'_>,
+        headers: &Headers<'_>,
         counters: &mut Counters,
     ) -> Result<Outcome, Reason> {
         if at.worker != self.worker || !self.branches.is(at.slot, at.generation) {
             // RFC 6026 section 7.3 and RFC 4320 section 4.2: it is not forwarded.
             return Err(Reason::ResponseStray);
         }
-        let code = message.status().map_or(0, |line| line.code);
-        let method = message.cseq().map_err(|_| Reason::ResponseMalformed)?.method;
+        let (code, method) = (headers.code, headers.cseq.method);
         let branch = self.branches.get_mut(at.slot).ok_or(Reason::ResponseStray)?;
         let transaction = self.transactions.get(branch.transaction).ok_or(Reason::ResponseStray)?;
         let invite = transaction.invite;
@@ -209,7 +209,7 @@ impl Core {
                 }
                 Outcome::Absorbed
             }
-            (_, true) => self.invite_final(now, at.slot, code, message, counters),
+            (_, true) => self.invite_final(now, at.slot, headers, counters),
             (_, false) => self.other_final(now, at.slot, code, counters),
         };
         if outcome == Outcome::Absorbed {
@@ -250,10 +250,10 @@ impl Core {
         &mut self,
         now: Time,
         slot: u32,
-        code: u16,
-        message: &Message<'_>,
+        headers: &Headers<'_>,
         counters: &mut Counters,
     ) -> Outcome {
+        let code = headers.code;
         let (m, d) = (now.after(self.timers.give_up()), now.after(self.timers.d()));
         let Some(branch) = self.branches.get_mut(slot) else { return Outcome::Absorbed };
         let was_pending = branch.is_pending();
@@ -267,7 +267,7 @@ impl Core {
             State::Calling | State::Proceeding => {
                 branch.state = State::Completed;
                 branch.end_at = d;
-                branch.to = message.to().ok().and_then(|to| self.arena.keep(to.as_bytes()));
+                branch.to = headers.to.and_then(|to| self.arena.keep(to.as_bytes()));
                 self.push(Kind::Ack, slot, counters);
             }
             State::Completed if code >= 300 => {
