@@ -132,7 +132,7 @@ pub struct Run {
     pub achieved: f64,
     /// Latencies, one for each leg.
     pub legs: Vec<Leg>,
-    /// How late requests left, after the time they were meant to: the generator's own fault. Every request counts.
+    /// How late requests left, after the time they were meant to: the generator's own fault. All but ACK.
     pub lateness: Latency,
     /// What the processors did in the window.
     pub cpu: Cpu,
@@ -369,8 +369,7 @@ impl Latency {
 }
 
 impl Counts {
-    /// The part of the requests that had to be repeated, by us or seen to be repeated: what a lossless run has under
-    /// 0.1 % of.
+    /// What we had to repeat, requests and 2xx, as a part of the requests: what a lossless run has under 0.1 % of.
     #[must_use]
     pub fn repeated_part(&self) -> f64 {
         let repeated = self.requests_repeated + self.responses_repeated;
