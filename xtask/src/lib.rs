@@ -15,6 +15,7 @@ pub mod interrupt;
 pub mod lab;
 pub mod machine;
 pub mod namespace;
+pub mod nic;
 pub mod node;
 pub mod process;
 pub mod progress;
@@ -71,6 +72,8 @@ enum Verb {
     Fuzz(fuzz::Args),
     /// Whole nodes, phones and networks in virtual time, from seeds.
     Sim(sim::Args),
+    /// Make a NIC ready for the data plane, and put it back.
+    Nic(nic::Args),
     /// Measure, beside the peers.
     Bench(bench::Args),
 }
@@ -90,6 +93,7 @@ impl Xtask {
             Verb::BuildEbpf(args) => ebpf::run(&args),
             Verb::Fuzz(args) => fuzz::run(&args),
             Verb::Sim(args) => sim::run(&args),
+            Verb::Nic(args) => nic::run(&args),
             Verb::Bench(args) => bench::run(&args),
         }
     }

@@ -27,6 +27,7 @@ mod lossy;
 mod misuse;
 mod mtu;
 mod neighbours;
+mod nic;
 mod phone;
 mod relay;
 mod scenario;
