@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::progress::{Step, warn};
-use crate::{Code, Failure, machine, process, workspace};
+use crate::{Code, Failure, machine, process, workspace, zerocopy};
 
 /// The environment variable that tells the end-to-end tests which `strowger` to start.
 pub const BINARY: &str = "STROWGER_BIN";
@@ -28,7 +28,8 @@ Examples:
 
 As root with sipp and baresip (apt: sip-tester, baresip-core) everything runs; without them the tests that
 need them skip themselves aloud, and under CI=true that is a failure. With cargo-nextest installed it is the runner; otherwise
-`cargo test` is. No BPF toolchain is needed: the committed object is what is tested.";
+`cargo test` is. With qemu-system-x86_64 and busybox (apt: qemu-system-x86, busybox-static) a guest proves zero copy, as
+`cargo xtask test-zerocopy` does; elsewhere that alone is skipped, aloud. No BPF toolchain is needed: the committed object is what is tested.";
 
 /// Runs the tests.
 ///
@@ -48,6 +49,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     step.done(binary.display());
     if args.filter.is_none() {
         doc_tests()?;
+        zerocopy::test(&binary)?;
     }
     let lacking = !lacks.is_empty();
     let nextest = process::succeeds(workspace::cargo().args(["nextest", "--version"]));

@@ -53,7 +53,7 @@ Takes about 20 s; exit code 3 says what is missing.";
 
 /// The machine that the guest runs on.
 const QEMU: Tool = Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" };
-/// The guest's shell. Linked statically: it works before any library is there.
+/// The guest's shell.
 const BUSYBOX: Tool = Tool { program: "busybox", package: "busybox-static" };
 
 /// Longest time from power on to power off. A quiet machine with two cores needs 15 s.
@@ -94,13 +94,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 /// What was seen is not zero copy.
 pub fn test(node: &Path) -> Result<(), Failure> {
     let had = tool(&QEMU).and(tool(&BUSYBOX)).and_then(|_| Kernel::get(&directory()?, None));
-    match had {
-        Ok(kernel) => prove(&kernel, node, "zero-copy"),
+    match had.and_then(|kernel| prove(&kernel, node, "zero-copy")) {
         Err(failure) if failure.code() == crate::Code::Missing => {
             crate::progress::warn(format_args!("skipped: zero copy in a guest, because {failure}"));
             Ok(())
         }
-        Err(failure) => Err(failure),
+        result => result,
     }
 }
 

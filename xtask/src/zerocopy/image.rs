@@ -70,7 +70,8 @@ pub(super) fn write(path: &Path, kernel: &Kernel, node: &Path) -> Result<(), Fai
             process::find(name).ok_or_else(|| Failure::missing(format!("{name} is not installed")))?;
         programs.push((format!("/bin/{name}"), found));
     }
-    let mut libraries = BTreeSet::new();
+    // Debian has a busybox of its own libraries beside the static one; ldd fails on what has none.
+    let mut libraries: BTreeSet<String> = libraries_of(&busybox).unwrap_or_default().into_iter().collect();
     for (inside, outside) in &programs {
         image.copy(inside.trim_start_matches('/'), outside)?;
         libraries.extend(libraries_of(outside)?);
