@@ -170,6 +170,7 @@ impl Site {
                 netns: None,
                 mode: args.mode.clone(),
                 workers: None,
+                plane: String::new(),
                 listen: args.listen.clone(),
                 open: args.open_registration,
                 auth: String::new(),

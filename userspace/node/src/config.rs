@@ -111,6 +111,8 @@ pub(crate) struct Dataplane {
     pub cpus: Vec<usize>,
     /// How messages are spread over workers.
     pub steering: Steering,
+    /// How workers wait for messages.
+    pub polling: Polling,
 }
 
 /// `dataplane.mode`
@@ -151,6 +153,19 @@ pub(crate) enum Steering {
     CallId,
     /// As the device's RSS spreads them.
     Flow,
+}
+
+/// `dataplane.polling`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Polling {
+    /// Look for a moment, then sleep until something comes.
+    #[default]
+    Adaptive,
+    /// Never sleep; the kernel polls the device when the worker says so.
+    Busy,
+    /// Sleep as soon as there is nothing to do.
+    Power,
 }
 
 /// `sip:`

@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use strowger_engine::{Engine, GatewayHealth, Location, Users};
+use strowger_wire::steer::SteeringKey;
 use strowger_xdp::Program;
 use strowger_xsk::{Device, KernelSocket, Mirror};
 
@@ -26,7 +27,7 @@ use crate::orders::Orders;
 use crate::report::Desk;
 use crate::secret;
 use crate::users::UserTable;
-use crate::worker::{Queue, Report, Worker};
+use crate::worker::{Exchange, Parts, Report, Spread, Worker};
 
 /// Wanted size of a kernel socket's receive buffer, bytes: 100 ms of 100,000 messages a second.
 const SOCKET_BUFFER: usize = 8 << 20;
@@ -105,28 +106,36 @@ impl Plane {
             kernel.push(kernel_sockets(config)?);
         }
 
+        let by_flow = config.dataplane.steering == Steering::Flow;
         let engine_config = Arc::new(strowger_engine::Config {
             // A response can come to another worker than the one that has its transaction: flows are spread by address.
-            stateless: count > 1,
+            stateless: by_flow && count > 1,
             ..config.engine(secret(config)?)
         });
-        if count > 1 {
+        if engine_config.stateless {
             tracing::warn!(
                 workers = count,
-                "more than one worker: requests are forwarded without transactions"
+                "dataplane.steering: flow with more than one worker: requests are forwarded without transactions"
             );
         }
+        let (spread, steering) = match by_flow {
+            true => (Spread::Anyhow, strowger_xdp::Steering::Flow),
+            false => {
+                let key = steering_key()?;
+                (Spread::CallId(key), strowger_xdp::Steering::CallId(key))
+            }
+        };
         let unsuited = |e| Fault::Other(format!("the configuration does not suit the engine: {e}"));
         let location = Arc::new(Location::new(&engine_config).map_err(unsuited)?);
         let gateways = Arc::new(GatewayHealth::new(&engine_config).map_err(unsuited)?);
         // A queue's memory is best on the NUMA node of its worker.
         let cpu_of = |at: usize| cpus.get(at % count % cpus.len().max(1)).copied();
-        let (facts, program, sockets) = match &found {
+        let (facts, program, shares) = match &found {
             None => (Facts { mode: "off", fallback: None, device: None, memory: None }, None, Vec::new()),
             Some(nic) => {
-                let (facts, program, sockets) =
-                    nic.open(config, u32::try_from(count).unwrap_or(u32::MAX), cpu_of)?;
-                (facts, Some(program), sockets)
+                let workers = u32::try_from(count).unwrap_or(u32::MAX);
+                let nic::Opened { facts, program, shares } = nic.open(config, workers, steering, cpu_of)?;
+                (facts, Some(program), shares)
             }
         };
         let (mirror, hops) = match &found {
@@ -138,15 +147,15 @@ impl Plane {
             None => (None, None),
         };
 
-        let queues = sockets.len();
-        let mut shares: Vec<Vec<Queue>> = (0..count).map(|_| Vec::new()).collect();
-        for (worker, queue) in sockets {
-            shares[worker].push(queue);
-        }
+        let queues = found.as_ref().map_or(0, |nic| nic.queues.len());
+        let shares = shares.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
+        let exchanges = Exchange::between(count, spread)
+            .map_err(|e| Fault::Other(format!("lines between the workers: {e}")))?;
         let orders = StopAtLast(Arc::new(Orders::default()));
         let mut workers = Vec::with_capacity(count);
         let askers = names::start(&config.dns, count)?;
-        for (id, ((queues, kernel), names)) in shares.into_iter().zip(kernel).zip(askers).enumerate() {
+        let each = kernel.into_iter().zip(askers).zip(exchanges).zip(shares);
+        for (id, (((kernel, names), exchange), share)) in each.enumerate() {
             let cpu = cpu_of(id);
             let number = u16::try_from(id).unwrap_or(u16::MAX);
             let mut engine = Engine::for_worker(Arc::clone(&engine_config), Arc::clone(&location), number)
@@ -157,10 +166,12 @@ impl Plane {
                 (Some(device), Some(hops)) => Some(FastPath { device: device.index, hops: hops.clone() }),
                 _ => None,
             };
+            let (heartbeat, queues) = share.map_or((None, Vec::new()), |s| (Some(s.heartbeat), s.queues));
+            let polling = config.dataplane.polling;
+            let parts = Parts { engine, queues, kernel, heartbeat, fast, names, exchange, polling };
             let desk = Arc::new(Desk::default());
-            let worker =
-                Worker::new(engine, queues, kernel, fast, names, Arc::clone(&desk), Arc::clone(&orders.0))
-                    .map_err(|e| Fault::Other(format!("worker {id}: {e}")))?;
+            let worker = Worker::new(parts, Arc::clone(&desk), Arc::clone(&orders.0))
+                .map_err(|e| Fault::Other(format!("worker {id}: {e}")))?;
             let thread = thread(format!("worker-{id}"), move || {
                 pin(id, cpu);
                 worker.run();
@@ -247,23 +258,35 @@ fn secret(config: &Config) -> Result<[u8; secret::LENGTH], Fault> {
     })
 }
 
-/// `queues` is none with mode `off`, where any number of workers can share the addresses.
+/// `queues` is none with mode `off`, where any number of workers can share the addresses. `auto` is one for each queue,
+/// and at most one for each CPU.
 fn worker_count(config: &Config, queues: Option<usize>, cpus: usize) -> usize {
     let wanted = match config.dataplane.workers {
         Auto::Auto => cpus,
         Auto::Count(n) => n,
     };
-    let count = wanted.min(queues.unwrap_or(usize::MAX)).max(1);
+    let queues = queues.unwrap_or(usize::MAX);
+    let count = match (config.dataplane.workers, config.dataplane.steering) {
+        // Any number of workers can share a queue by Call-ID; a flow has one.
+        (Auto::Count(n), Steering::CallId) => n,
+        (Auto::Auto, _) | (_, Steering::Flow) => wanted.min(queues),
+    }
+    .max(1);
     if matches!(config.dataplane.workers, Auto::Count(n) if n > count) {
-        tracing::warn!(wanted, count, "dataplane.workers: a queue has one worker in this version");
+        tracing::warn!(wanted, count, "dataplane.workers: with steering: flow a queue has one worker");
     }
     if count > cpus {
         tracing::warn!(workers = count, cpus, "dataplane.workers: some workers share a CPU");
     }
-    if count > 1 && config.dataplane.steering == Steering::CallId {
-        tracing::info!("dataplane.steering: call-id is not in this version; flows are spread by the device");
-    }
     count
+}
+
+/// A key that nobody outside can know, so that nobody can aim calls at one worker. Another one in each run.
+fn steering_key() -> Result<SteeringKey, Fault> {
+    let random = secret::random().map_err(|e| Fault::Other(format!("no random numbers: {e}")))?;
+    let mut key = [0; 16];
+    key.iter_mut().zip(random).for_each(|(to, from)| *to = from);
+    Ok(SteeringKey::from_bytes(key))
 }
 
 /// The CPUs that this process may run on, ascending.

@@ -26,6 +26,8 @@ pub struct Configuration {
     pub mode: String,
     /// `dataplane.workers`; without it the node's default.
     pub workers: Option<u32>,
+    /// More of `dataplane:`, whole lines as they stand below it.
+    pub plane: String,
     /// `sip.listen`.
     pub listen: Vec<SocketAddr>,
     /// Whether anybody may register (`auth.required: false`).
@@ -46,6 +48,7 @@ impl Configuration {
             netns: Some(lab.node.name().to_owned()),
             mode: "auto".to_owned(),
             workers: None,
+            plane: String::new(),
             listen: vec![Lab::node_v4(), Lab::node_v6()],
             open: true,
             auth: String::new(),
@@ -69,6 +72,7 @@ impl Configuration {
         if let Some(workers) = self.workers {
             let _ = writeln!(text, "  workers: {workers}");
         }
+        text.push_str(&self.plane);
         let listen: Vec<String> = self.listen.iter().map(|address| format!("\"{address}\"")).collect();
         let listen = listen.join(", ");
         // The domains are the listen addresses by default, and so are the phones'.

@@ -138,6 +138,7 @@ fn start() -> Result<Node, Failure> {
         netns: None,
         mode: mode.to_owned(),
         workers: Some(1),
+        plane: String::new(),
         listen: vec![Lab::node_v4()],
         open: true,
         auth: String::new(),

@@ -1,4 +1,4 @@
-//! Two workers: the kernel spreads flows over them, and each finds what was registered through the other.
+//! Two workers and flow steering: the kernel spreads flows over them, and each finds what was registered through the other.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,8 @@ fn two_queues(bench: &Bench) {
 fn two_workers(mode: &str, counter: &str) {
     let Some(bench) = Bench::with(&[strowger_xtask::machine::ETHTOOL]) else { return };
     two_queues(&bench);
-    let configuration = Configuration { workers: Some(2), ..bench.configuration(mode) };
+    let plane = "  steering: flow\n".to_owned();
+    let configuration = Configuration { workers: Some(2), plane, ..bench.configuration(mode) };
     let node = bench.start(&configuration);
     bench.warm_up(Lab::PEERS_V4.into(), Lab::node_v4());
 

@@ -18,6 +18,7 @@ fn two_keys_are_enough() {
     assert!(config.auth.required && config.sip.record_route);
     assert_eq!(config.dataplane.mode, Mode::Auto);
     assert_eq!(config.dataplane.queues, Queues::All);
+    assert_eq!(config.dataplane.polling, Polling::Adaptive);
     assert_eq!(config.node.socket_path(), Path::new("/run/strowger/strowger.sock"));
     assert_eq!(config.limits.bindings, 1_000_000);
 }
@@ -35,6 +36,7 @@ dataplane:
   workers: 2
   cpus: [1, 0]
   steering: flow
+  polling: busy
 sip:
   listen: ["10.77.0.2:5060", "[fd77::2]:5060"]
   domains: ["10.77.0.2", "example.net", "[fd77::2]"]
@@ -86,6 +88,7 @@ log: { level: debug, format: json }
     .expect("valid");
     assert_eq!(config.dataplane.queues, Queues::List(vec![0, 2]));
     assert_eq!(config.dataplane.workers, Auto::Count(2));
+    assert_eq!(config.dataplane.polling, Polling::Busy);
     assert_eq!(config.sip.domains.len(), 3);
     assert_eq!(config.warnings().len(), 1);
     let engine = config.engine([1; secret::LENGTH]);
@@ -171,6 +174,7 @@ fn wrong_values_name_their_key() {
         ),
         ("dataplane: { interface: e, queues: [64] }\nsip: { listen: [\"10.0.0.1:1\"] }", "dataplane.queues"),
         ("dataplane: { interface: e, queues: some }\nsip: { listen: [\"10.0.0.1:1\"] }", "dataplane.queues"),
+        ("dataplane: { interface: e, polling: often }\nsip: { listen: [\"10.0.0.1:1\"] }", "adaptive"),
         ("dataplane: { interface: e, workers: 0 }\nsip: { listen: [\"10.0.0.1:1\"] }", "dataplane.workers"),
         (
             "dataplane: { interface: sixteen-letters1 }\nsip: { listen: [\"10.0.0.1:1\"] }",

@@ -1,17 +1,18 @@
-//! The device's part of the data plane: the XDP program on it, and an AF_XDP socket for each of its queues.
+//! The device's part of the data plane: the XDP program on it, and AF_XDP sockets on each of its queues.
 //!
 //! Called by the data plane's start, on its thread, inside the namespace.
 
 use std::io;
 use std::os::fd::AsFd;
 
-use strowger_xdp::{AttachError, AttachMode, LoadError, LoadOptions, MapError, Program};
+use strowger_xdp::{AttachError, AttachMode, Heartbeat, LoadError, LoadOptions, MapError, Program, Steering};
 use strowger_xsk::{
-    BindMode, Device, Mode as WantedBind, Pages, RingSizes, Socket, SocketConfig, UmemConfig, XskError,
+    BindMode, BusyPoll, Device, Mode as WantedBind, Pages, RingSizes, Socket, SocketConfig, UmemConfig,
+    XskError,
 };
 
 use super::{Facts, allowed_cpus, move_to};
-use crate::config::{Config, Level, Mode, Queues};
+use crate::config::{Config, Level, Mode, Polling, Queues};
 use crate::fault::Fault;
 use crate::netns;
 use crate::worker::Queue;
@@ -29,6 +30,9 @@ const _: () =
     assert!(strowger_xdp::LONGEST_FRAME == (CHUNK - strowger_xsk::XDP_HEADROOM - HEADROOM) as usize);
 /// Entries of each ring.
 const RING: u32 = 2048;
+/// How the kernel polls a queue for a worker that never sleeps: no longer than the packets of one batch take to arrive at
+/// line rate, and a batch of them.
+const BUSY_POLL: BusyPoll = BusyPoll { micros: 20, budget: 64 };
 /// Bytes of frame memory of one queue.
 pub(crate) const UMEM_BYTES: u64 = FRAMES as u64 * CHUNK as u64;
 
@@ -58,19 +62,38 @@ pub(super) fn find(config: &Config) -> Result<Option<Nic>, Fault> {
     Ok(Some(Nic { device, queues }))
 }
 
+/// One worker's part of the device.
+pub(super) struct Share {
+    pub(super) heartbeat: Heartbeat,
+    pub(super) queues: Vec<Queue>,
+}
+
+/// The device, served as soon as the workers beat.
+pub(super) struct Opened {
+    pub(super) facts: Facts,
+    pub(super) program: Program,
+    /// One for each worker.
+    pub(super) shares: Vec<Share>,
+}
+
 impl Nic {
-    /// Loads and attaches the program for `workers`, then opens a socket for each queue, its memory near the CPU that
-    /// `cpu_of` its worker gives.
+    /// Loads and attaches the program for `workers`, then opens each queue's sockets: one for each worker that messages of
+    /// the queue can belong to, the owner's first. A queue's memory is near the CPU that `cpu_of` its owner gives.
     pub(super) fn open(
         &self,
         config: &Config,
         workers: u32,
+        steering: Steering,
         cpu_of: impl Fn(usize) -> Option<usize>,
-    ) -> Result<(Facts, Program, Vec<(usize, Queue)>), Fault> {
+    ) -> Result<Opened, Fault> {
         let device = &self.device;
         let wanted = config.dataplane.mode;
-        let options =
-            LoadOptions { workers, log_packets: config.log.level == Level::Trace, ..LoadOptions::default() };
+        let options = LoadOptions {
+            workers,
+            steering,
+            log_packets: config.log.level == Level::Trace,
+            ..LoadOptions::default()
+        };
         let mut program = Program::load(&options).map_err(load_fault)?;
         for address in &config.sip.listen {
             program.listen(*address).map_err(map_fault)?;
@@ -86,22 +109,42 @@ impl Nic {
             },
             need_wakeup: true,
         };
-        let mut queues = Vec::with_capacity(self.queues.len());
+        let mut queues: Vec<Vec<Queue>> = (0..workers).map(|_| Vec::new()).collect();
         let mut zero_copy = true;
         let mut memory = None;
         for number in self.queues.iter().copied() {
-            let worker = strowger_xdp::worker_of_queue(number, workers);
-            let socket = near(cpu_of(worker as usize), || Socket::open(device.index, number, &socket_config))
-                .map_err(|error| socket_fault(&error, device, number))?;
-            if socket.mode() != BindMode::ZeroCopy {
-                zero_copy = false;
-                fallback =
-                    fallback.or_else(|| socket.fallback_reason().map(|r| format!("zero-copy bind: {r}")));
+            let owner = strowger_xdp::worker_of_queue(number, workers);
+            let sharers = match steering {
+                Steering::Flow => 1,
+                Steering::CallId(_) => workers,
+            };
+            let sockets = near(cpu_of(owner as usize), || {
+                Socket::open_shared(device.index, number, &socket_config, sharers)
+            })
+            .map_err(|error| socket_fault(&error, device, number))?;
+            // The owner first, then the others in their order.
+            let others = (0..workers).filter(|worker| *worker != owner);
+            for (mut socket, worker) in sockets.into_iter().zip(std::iter::once(owner).chain(others)) {
+                if socket.mode() != BindMode::ZeroCopy {
+                    zero_copy = false;
+                    fallback =
+                        fallback.or_else(|| socket.fallback_reason().map(|r| format!("zero-copy bind: {r}")));
+                }
+                memory.get_or_insert_with(|| frame_memory(socket.umem().pages()).to_owned());
+                if config.dataplane.polling == Polling::Busy
+                    && let Err(error) = socket.prefer_busy_poll(BUSY_POLL)
+                {
+                    tracing::warn!(queue = number, worker, %error, "dataplane.polling: the kernel will not busy-poll");
+                }
+                program.set_socket(number, worker, socket.as_fd()).map_err(map_fault)?;
+                if let Some(queues) = queues.get_mut(worker as usize) {
+                    queues.push(Queue { number, owner: owner as usize, socket });
+                }
             }
-            memory.get_or_insert_with(|| frame_memory(socket.umem().pages()).to_owned());
-            program.set_socket(number, worker, socket.as_fd()).map_err(map_fault)?;
-            let heartbeat = program.heartbeat(worker).map_err(map_fault)?;
-            queues.push((worker as usize, Queue { number, socket, heartbeat }));
+        }
+        let mut shares = Vec::with_capacity(queues.len());
+        for (worker, queues) in (0..).zip(queues) {
+            shares.push(Share { heartbeat: program.heartbeat(worker).map_err(map_fault)?, queues });
         }
         let mode = match attached {
             AttachMode::Generic => "generic",
@@ -111,7 +154,8 @@ impl Nic {
         if wanted != Mode::Auto {
             fallback = None;
         }
-        Ok((Facts { mode, fallback, device: Some(device.clone()), memory }, program, queues))
+        let facts = Facts { mode, fallback, device: Some(device.clone()), memory };
+        Ok(Opened { facts, program, shares })
     }
 }
 

@@ -150,7 +150,9 @@ fn render(status: &Status, all: bool) -> String {
     for queue in &plane.queues {
         let title = format!("queue {} (worker {}, {})", queue.queue, queue.worker, queue.mode);
         table(&mut text, &title, &[&queue.counters, &queue.statistics], all);
-        table(&mut text, &format!("queue {} frames", queue.queue), &[&queue.balance], true);
+        if queue.worker == queue.owner {
+            table(&mut text, &format!("queue {} frames", queue.queue), &[&queue.balance], true);
+        }
     }
     for worker in &status.workers {
         let cpu = worker.cpu.map(|c| format!(", CPU {c}")).unwrap_or_default();

@@ -73,25 +73,31 @@ pub(crate) struct Dataplane {
     pub next_hops: Counts,
     /// Frames whose token was dropped instead of given back. Anything but 0 is a bug.
     pub frames_leaked: u64,
-    /// One for each queue we serve.
+    /// One for each queue we serve and each worker with a socket on it.
     pub queues: Vec<Queue>,
 }
 
-/// One receive queue and its socket.
+/// One receive queue and one worker's socket on it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Queue {
     /// Number on the device.
     pub queue: u32,
-    /// The worker that serves it.
+    /// The worker whose socket it is.
     pub worker: usize,
+    /// The worker that owns the queue: its fill and completion ring, and its frames.
+    #[serde(default)]
+    pub owner: usize,
     /// How its socket is bound.
     pub mode: String,
     /// Ring traffic as the socket counts it.
     pub counters: Counts,
     /// The kernel's XDP_STATISTICS.
     pub statistics: Counts,
-    /// Where the frames are; the parts sum up to `total`.
+    /// Where the queue's frames are; the parts sum up to `total`. Empty unless the worker owns the queue.
     pub balance: Counts,
+    /// Free frames that the worker has at hand; over all workers the `free` of the balance.
+    #[serde(default)]
+    pub at_hand: u64,
     /// Descriptors waiting in each ring.
     pub rings: Counts,
 }

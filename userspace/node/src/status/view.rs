@@ -116,17 +116,19 @@ impl View {
                     queues.push(Queue {
                         queue: queue.number,
                         worker: id,
+                        owner: queue.owner,
                         mode: queue.mode.to_owned(),
                         counters: named(queue.counters),
                         statistics: named(queue.statistics),
                         balance: named(queue.balance),
+                        at_hand: queue.at_hand,
                         rings: named(queue.rings),
                     });
                 }
             }
             workers.push(Worker { id, cpu, answering, counters, kernel });
         }
-        queues.sort_by_key(|q| q.queue);
+        queues.sort_by_key(|q| (q.queue, q.worker));
         let sip = Sip { counters: named(events.iter().map(|(e, n)| (e.name(), n))), occupancy };
         self.assemble(workers, queues, sip, &events, &sums)
     }
