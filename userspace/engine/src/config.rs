@@ -254,6 +254,8 @@ pub struct Config {
     pub domains: Vec<String>,
     /// Stay on the path of dialogs (RFC 3261 section 16.6 item 4).
     pub record_route: bool,
+    /// Follow redirections to users of ours (section 16.7 item 4), instead of leaving all of them to the caller.
+    pub follow_redirects: bool,
     /// Whether requests have to show who sends them. `false` serves everybody.
     pub auth_required: bool,
     /// How they do.
@@ -290,6 +292,7 @@ impl Default for Config {
             listen: Vec::new(),
             domains: Vec::new(),
             record_route: true,
+            follow_redirects: false,
             auth_required: true,
             auth: Auth::default(),
             registrar: Registrar::default(),
@@ -314,6 +317,7 @@ impl fmt::Debug for Config {
             .field("listen", &self.listen)
             .field("domains", &self.domains)
             .field("record_route", &self.record_route)
+            .field("follow_redirects", &self.follow_redirects)
             .field("auth_required", &self.auth_required)
             .field("auth", &self.auth)
             .field("registrar", &self.registrar)

@@ -189,6 +189,8 @@ counters! {
         OutboxFull = "outbox_full",
         /// Replies 100 Trying.
         Reply100 = "reply_100",
+        /// 3xx responses whose contacts were tried here (RFC 3261 section 16.7 item 4).
+        Redirected = "redirected",
         /// STUN Binding requests answered (RFC 5626 section 8).
         StunAnswered = "stun_answered",
         /// Replies 200 OK.

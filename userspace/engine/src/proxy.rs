@@ -117,6 +117,16 @@ pub(crate) fn named<'a>(uri: &Uri<'a>) -> Option<(&'a [u8], Option<u16>, bool)> 
     }
 }
 
+/// Where a registered contact is sent to, and from which listen address: that of its flow, or `preferred`, or one of the
+/// right family. `None` when nothing leads there.
+pub(crate) fn way_to(target: &Target<'_>, preferred: u8, site: &Site) -> Option<(u8, SocketAddr)> {
+    let (remote, local) = match target.flow {
+        Some(flow) => (flow.remote, flow.listen),
+        None => (next_hop(&Uri::parse(target.next_uri()).ok()?, site)?, preferred),
+    };
+    Some((site.listen_for(remote, local)?, remote))
+}
+
 /// Whether this node can send to an address, and the address is not its own.
 pub(crate) fn is_usable(address: SocketAddr, site: &Site) -> bool {
     is_unicast(address) && site.listen_index(address).is_none() && site.listen_for(address, 0).is_some()
@@ -208,12 +218,7 @@ impl Forward<'_> {
 
     /// Where a registered contact is sent to, and from which listen address; `None` when nothing leads there.
     pub(crate) fn way_to(&self, request: &Request<'_>, target: &Target<'_>) -> Option<(u8, SocketAddr)> {
-        let (remote, local) = match target.flow {
-            Some(flow) => (flow.remote, Some(flow.listen)),
-            None => (next_hop(&Uri::parse(target.next_uri()).ok()?, self.site)?, None),
-        };
-        let preferred = local.or(request.routes.leaves_from).unwrap_or(request.listen);
-        Some((self.site.listen_for(remote, preferred)?, remote))
+        way_to(target, request.routes.leaves_from.unwrap_or(request.listen), self.site)
     }
 
     /// The same, over a flow of ours whatever the URI says. The request has no Route left.

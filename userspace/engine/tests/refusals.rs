@@ -252,7 +252,7 @@ fn what_nobody_hears_of() {
     for (bytes, reason) in [
         (&b""[..], Reason::KeepAlive),
         (b"\r\n\r\n", Reason::KeepAlive),
-        (b"\x00\x01\x00\x00\x21\x12\xa4\x42", Reason::NotSip),
+        (b"\x00\x01\x00\x00\x21\x12\xa4\x42", Reason::Stun),
         (b"GET / HTTP/1.1\r\n\r\n", Reason::NotSip),
         (b"INVITE sip:bob@example.net SIP/2.0\r\n\r\n", Reason::Unanswerable),
         (b"INVITE sip:bob@example.net SIP/2.0\r\nVia: nonsense\r\n\r\n", Reason::Unanswerable),

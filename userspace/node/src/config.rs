@@ -180,6 +180,9 @@ pub(crate) struct Sip {
     /// Stay on the path of a dialog (RFC 3261 section 16.6 step 4).
     #[serde(default = "yes")]
     pub record_route: bool,
+    /// Try the contacts of a 3xx that are users of ours, instead of leaving them to the caller (section 16.7 step 4).
+    #[serde(default)]
+    pub follow_redirects: bool,
 }
 
 /// `auth:`
@@ -552,6 +555,7 @@ impl Config {
             listen: self.sip.listen.clone(),
             domains: self.sip.domains.clone(),
             record_route: self.sip.record_route,
+            follow_redirects: self.sip.follow_redirects,
             auth_required: self.auth.required,
             auth: self.auth.engine(),
             registrar: strowger_engine::Registrar {

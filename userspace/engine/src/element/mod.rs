@@ -9,6 +9,7 @@
 //! tells those who watch. Here is what the element consists of, and what it does without a message.
 
 mod admission;
+mod redirect;
 mod request;
 mod response;
 mod stun;

@@ -52,7 +52,14 @@ impl Element {
         let outcome = match branch.origin {
             branch::Origin::Stateless { listen, .. } => Outcome::Forward(listen, next, Keep::Nothing),
             branch::Origin::Transaction(slot) => {
-                self.core.response(origin.now, slot, &headers, &mut self.counters)?
+                let follows = code / 100 == 3 && self.config.follow_redirects;
+                let redirected = if follows { self.redirect(origin, slot, message) } else { None };
+                let outcome = self.core.response(origin.now, slot, &headers, &mut self.counters)?;
+                if let Some(request) = redirected {
+                    self.core.replaced(origin.now, request, &mut self.counters);
+                    return Ok(None);
+                }
+                outcome
             }
         };
         self.tell_gateways();

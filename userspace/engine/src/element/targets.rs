@@ -106,9 +106,10 @@ impl Element {
                     }
                 }
                 let failover = Failover::Gateway(group);
-                Ok((local, remote, First { q: FIRST_Q, path: false, failover, address: first.target }))
+                Ok((local, remote, First { q: FIRST_Q, failover, address: first.target, ..First::default() }))
             }
             Action::Location(domain) => {
+                let located = request.headers.to.tag().is_none();
                 let (core, counters) = (&mut self.core, &mut self.counters);
                 gruu::find(&self.location, &self.keys, (domain, &uri), origin.now, |found| match found {
                     Found::Unknown => Err(Refusal::NotFound),
@@ -133,7 +134,7 @@ impl Element {
                         Ok((
                             local,
                             remote,
-                            First { q: first.q, path: !first.path.is_empty(), ..First::default() },
+                            First { q: first.q, path: !first.path.is_empty(), located, ..First::default() },
                         ))
                     }
                 })

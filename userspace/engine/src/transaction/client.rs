@@ -161,6 +161,11 @@ impl Branch {
         }
     }
 
+    /// Whether it waits for a final response, and was not cancelled.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_pending() && self.cancel == Cancel::No
+    }
+
     /// Whether it waits for a final response.
     fn is_pending(&self) -> bool {
         matches!(self.state, State::Calling | State::Proceeding)

@@ -8,6 +8,7 @@
 //! Every other message is made from these when there is a frame for it.
 
 mod client;
+mod extend;
 mod failover;
 mod server;
 mod slab;
@@ -18,6 +19,7 @@ use core::net::SocketAddr;
 use strowger_sip::{EditPlan, Index, Message};
 
 pub(crate) use client::Branch;
+pub(crate) use extend::Extensible;
 use failover::Policies;
 pub(crate) use failover::{Failover, Fate, Report};
 pub(crate) use server::{Known, Transaction};
@@ -90,6 +92,8 @@ pub(crate) struct First {
     pub(crate) failover: Failover,
     /// Its index in the gateway group.
     pub(crate) address: u8,
+    /// It is a contact of a user of ours, whom nobody is in a dialog with yet: others may take its place.
+    pub(crate) located: bool,
 }
 
 /// One more target of a request whose transaction is about to begin.
@@ -254,6 +258,13 @@ impl Core {
         let First { q, address, .. } = begin.first;
         self.add_branch(slot, (begin.local, begin.remote), (q, address), None)?;
         counters.count(Event::TransactionBegun);
+        self.add_staged(slot, counters);
+        self.start_branches(now, slot, counters);
+        Some(slot)
+    }
+
+    /// The staged targets become branches of this transaction.
+    fn add_staged(&mut self, slot: u32, counters: &mut Counters) {
         while let Some(Staged { local, remote, q, address, target }) = self.staged.pop() {
             if self.branches.vacant().is_none() {
                 self.arena.release(target);
@@ -262,8 +273,6 @@ impl Core {
             }
             self.add_branch(slot, (local, remote), (q, address), Some(target));
         }
-        self.start_branches(now, slot, counters);
-        Some(slot)
     }
 
     /// Begins a transaction that is answered already, by this server itself, with a reply of `len` octets: it is

@@ -63,6 +63,8 @@ pub(crate) struct Transaction {
     pub(super) local: bool,
     /// What its branches are to each other.
     pub(super) failover: Failover,
+    /// Its targets are contacts of a user of ours, and others may be added.
+    pub(super) located: bool,
     /// No more branches are begun: a CANCEL came, or a 6xx.
     closed: bool,
     /// Max-Breadth (RFC 5393 section 5.3.3).
@@ -97,12 +99,18 @@ impl Transaction {
             invite: begin.invite,
             local: false,
             failover: begin.first.failover,
+            located: begin.first.located,
             closed: false,
             breadth: begin.breadth,
             first_local: begin.local,
             recorded: begin.recorded,
             first_path: begin.first.path,
         }
+    }
+
+    /// Whether no more branches are begun.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
     }
 
     /// Whether no final response was sent yet.
