@@ -10,6 +10,7 @@ pub mod requests;
 pub mod site;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use calls::{ANSWERED, CANCELLED, Calls, Stage, StageCase};
@@ -114,6 +115,13 @@ fn entries(size: Size, progress: &mut dyn FnMut(&str)) -> (Vec<Entry>, Bytes) {
 #[must_use]
 pub fn counted() -> Vec<Entry> {
     entries(SMALL, &mut |_| {}).0
+}
+
+/// Key in the record of each message of a call, and the count, of the counts of its stages by their keys.
+pub(crate) fn counted_average(counts: &BTreeMap<String, f64>) -> Option<(String, f64)> {
+    let key = |workload| record::key("engine", workload, SMALL.name);
+    let all = CALL.iter().map(|(workload, _)| counts.get(&key(workload)).copied());
+    Some((key(workload::CALL), all.sum::<Option<f64>>()? / MESSAGES as f64))
 }
 
 /// Measures everything with small tables and with `large` ones. `progress` hears what is being done.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Parser;
 use strowger_bench::report::Report;
 use strowger_bench::rounds::Plan;
-use strowger_bench::{callgrind, engine, record, sip};
+use strowger_bench::{callgrind, engine, guard, record, sip};
 
 /// Measures Strowger beside its peers.
 #[derive(Debug, Parser)]
@@ -19,6 +19,8 @@ enum Suite {
     Sip(SuiteArgs),
     /// The SIP element: calls, registrations, memory, scale.
     Engine(SuiteArgs),
+    /// Counts the instructions of the fast path and holds them against the record.
+    Guard(GuardArgs),
     /// Runs the cases of a suite for callgrind to count.
     #[command(name = callgrind::COMMAND, hide = true)]
     Count {
@@ -31,6 +33,17 @@ enum Suite {
 enum Counted {
     Sip,
     Engine,
+    Guard,
+}
+
+#[derive(Debug, clap::Args)]
+struct GuardArgs {
+    /// Keeps the counts as the record in the tree.
+    #[arg(long)]
+    record: bool,
+    /// Why counts may rise by more than 5 %.
+    #[arg(long, value_name = "TEXT", requires = "record")]
+    reason: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -47,6 +60,9 @@ struct SuiteArgs {
     /// Keeps the instruction counts of this run as the record in the tree.
     #[arg(long)]
     record: bool,
+    /// Why counts may rise by more than 5 %.
+    #[arg(long, value_name = "TEXT", requires = "record")]
+    reason: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -60,10 +76,12 @@ fn main() -> ExitCode {
             // Making the messages takes ten times as long as handling them.
             engine::run(Plan { rounds, batch: Duration::from_micros(100) }, large, progress)
         }),
+        Suite::Guard(args) => guarded(&args),
         Suite::Count { suite } => {
             callgrind::run_counted(&mut match suite {
                 Counted::Sip => sip::entries(),
                 Counted::Engine => engine::counted(),
+                Counted::Guard => guard::entries(),
             });
             Ok(ExitCode::SUCCESS)
         }
@@ -90,9 +108,23 @@ fn run(args: &SuiteArgs, suite: impl FnOnce() -> Report) -> Result<ExitCode, Str
         written.map_err(|e| format!("could not write Markdown: {e}"))?;
     }
     if args.record {
-        record::write(&report)?;
+        record::write(&report, args.reason.as_deref())?;
     }
     Ok(if report.missed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn guarded(args: &GuardArgs) -> Result<ExitCode, String> {
+    progress("counting instructions under valgrind");
+    let measured = guard::measure()?;
+    progress("");
+    let record = record::read()?;
+    let verdict = guard::Verdict::of(&record, &measured, env!("STROWGER_BENCH_RUSTC"));
+    print!("{}", verdict.terminal());
+    if args.record {
+        guard::keep(record, measured, args.reason.as_deref())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(if verdict.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Shows what is being done: on a terminal one line that is overwritten, elsewhere a line for each step.

@@ -17,7 +17,24 @@ pub struct Record {
     pub versions: BTreeMap<String, String>,
     /// Instructions for each operation, by "workload / candidate".
     pub instructions: BTreeMap<String, f64>,
+    /// The last time that a count was allowed to rise by more than [`SLACK`], and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub risen: BTreeMap<String, Rise>,
 }
+
+/// A count that was allowed to rise.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Rise {
+    /// Instructions before.
+    pub from: f64,
+    /// And since.
+    pub to: f64,
+    /// What they are for, or what else made it worth them.
+    pub reason: String,
+}
+
+/// What a count may rise by without a reason, as a part of it: the compiler's whims, and no more.
+pub const SLACK: f64 = 0.05;
 
 /// Where it is kept.
 #[must_use]
@@ -29,14 +46,54 @@ pub fn path() -> PathBuf {
 /// outside the tree is left out.
 ///
 /// # Errors
-/// Nothing was counted, or the file can't be read or written.
-pub fn write(report: &Report) -> Result<(), String> {
+/// Nothing was counted, one of ours rose by more than [`SLACK`] and no reason is given, or the file can't be read or
+/// written.
+pub fn write(report: &Report, reason: Option<&str>) -> Result<(), String> {
     let record = from(report);
     if record.instructions.is_empty() {
         return Err("there are no instruction counts to keep: is valgrind installed?".into());
     }
-    let record = merged(read()?, record, report.suite);
-    let text = serde_json::to_string_pretty(&record).map_err(|e| e.to_string())?;
+    let kept = read()?;
+    let mut merged = merged(kept.clone(), record, report.suite);
+    justify(&kept, &mut merged, reason)?;
+    save(&merged)
+}
+
+/// Whether a key is of a peer: what they take is not ours to guard.
+#[must_use]
+pub fn is_a_peers(key: &str) -> bool {
+    is_of("sip", key) && !key.ends_with(" / strowger")
+}
+
+/// Puts the reason beside every count of ours that rose by more than [`SLACK`] since `kept`.
+///
+/// # Errors
+/// There is such a count and no reason.
+pub fn justify(kept: &Record, new: &mut Record, reason: Option<&str>) -> Result<(), String> {
+    let mut risen = kept.risen.clone();
+    // The reason of a rise is kept until the count is another one altogether.
+    risen.retain(|key, _| new.instructions.contains_key(key));
+    for (key, &to) in new.instructions.iter().filter(|(key, _)| !is_a_peers(key)) {
+        let Some(&from) = kept.instructions.get(key) else { continue };
+        if to > from * (1.0 + SLACK) {
+            let reason = reason.map(str::trim).filter(|reason| !reason.is_empty()).ok_or_else(|| {
+                format!("{key} rose from {from} to {to}: that takes a reason (--reason TEXT)")
+            })?;
+            risen.insert(key.clone(), Rise { from, to, reason: reason.to_owned() });
+        } else if to < from * (1.0 - SLACK) {
+            risen.remove(key);
+        }
+    }
+    new.risen = risen;
+    Ok(())
+}
+
+/// Writes the record.
+///
+/// # Errors
+/// The file can't be written.
+pub fn save(record: &Record) -> Result<(), String> {
+    let text = serde_json::to_string_pretty(record).map_err(|e| e.to_string())?;
     let path = path();
     std::fs::write(&path, text + "\n").map_err(|e| format!("could not write {}: {e}", path.display()))
 }
@@ -67,12 +124,19 @@ fn is_of(suite: &str, key: &str) -> bool {
     }
 }
 
+/// As it is written: to a tenth.
+#[must_use]
+pub fn tenths(count: f64) -> f64 {
+    (count * 10.0).round() / 10.0
+}
+
 fn merged(kept: Record, new: Record, suite: &str) -> Record {
     let others = kept.instructions.into_iter().filter(|(key, _)| !is_of(suite, key));
     Record {
         rustc: new.rustc,
         versions: kept.versions.into_iter().chain(new.versions).collect(),
         instructions: others.chain(new.instructions).collect(),
+        risen: kept.risen,
     }
 }
 
@@ -88,9 +152,10 @@ fn from(report: &Report) -> Record {
         instructions: counted
             .filter_map(|row| {
                 let key = key(report.suite, &row.workload, &row.candidate);
-                row.instructions.map(|count| (key, (count * 10.0).round() / 10.0))
+                row.instructions.map(|count| (key, tenths(count)))
             })
             .collect(),
+        risen: BTreeMap::new(),
     }
 }
 
@@ -159,5 +224,31 @@ mod tests {
             sip,
             of(&[("engine: INVITE / 1,000", 1.0), ("engine: gone / 1,000", 2.0), ("parse BYE / y", 5.0)])
         );
+    }
+    #[test]
+    fn what_rises_takes_a_reason() {
+        let of = |counts: &[(&str, f64)]| Record {
+            instructions: counts.iter().map(|(key, count)| ((*key).to_owned(), *count)).collect(),
+            ..Record::default()
+        };
+        let ours = "parse BYE / strowger";
+        let kept = of(&[(ours, 100.0), ("parse BYE / rsip", 100.0)]);
+        // Within the slack, or a peer's: no reason is asked for.
+        justify(&kept, &mut of(&[(ours, 105.0), ("parse BYE / rsip", 300.0)]), None).unwrap();
+        let mut risen = of(&[(ours, 105.1)]);
+        assert!(justify(&kept, &mut risen, None).unwrap_err().contains(ours));
+        assert!(justify(&kept, &mut risen, Some("  ")).is_err(), "an empty reason is none");
+        justify(&kept, &mut risen, Some("checks the To tag")).unwrap();
+        let rise = Rise { from: 100.0, to: 105.1, reason: "checks the To tag".into() };
+        assert_eq!(risen.risen.get(ours), Some(&rise));
+        // It stays beside the count until that falls.
+        let mut same = of(&[(ours, 104.0)]);
+        justify(&risen, &mut same, None).unwrap();
+        assert_eq!(same.risen.len(), 1);
+        let mut fallen = of(&[(ours, 90.0)]);
+        justify(&risen, &mut fallen, None).unwrap();
+        assert!(fallen.risen.is_empty());
+        let text = serde_json::to_string(&risen).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), risen);
     }
 }

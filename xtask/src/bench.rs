@@ -2,12 +2,14 @@
 //!
 //! What is measured and how is in `bench/`; its program writes the report to standard output.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::failure::Doing as _;
 use crate::progress::{self, Step};
-use crate::{Failure, interrupt, process, workspace};
+use crate::{Failure, interrupt, machine, process, workspace};
 
 /// Options of `bench`.
 #[derive(Debug, clap::Args)]
@@ -25,6 +27,9 @@ enum Suite {
     /// The SIP element: the messages of a call, REGISTER with digest, memory, and the same with full tables.
     #[command(after_help = ENGINE)]
     Engine(SuiteArgs),
+    /// The fast path's instructions: parse, edit, engine, XDP; fails when one takes over 5 % more than is recorded.
+    #[command(after_help = GUARD)]
+    Guard(GuardArgs),
 }
 
 const SIP: &str = "\
@@ -34,6 +39,28 @@ libosip2 takes part where libosip2-dev is installed, instructions are counted wh
 const ENGINE: &str = "\
 Takes a minute or two and 2 GB after the build, with --quick a quarter of both. Fails when a target is missed; the last
 line says how many. Instructions are counted where valgrind is installed.";
+
+const GUARD: &str = "\
+Takes about a minute after the build and needs valgrind. The record is bench/instructions.json. A rise that is worth
+it goes in with --record and its reason, which is kept beside the count. `cargo xtask ci` runs this too.
+--plant slow-parse builds a parser that is too slow on purpose: the guard must fail, or it is blind.";
+
+/// Slowdowns that can be planted: features of the benchmarks.
+pub const PLANTS: [&str; 1] = ["slow-parse"];
+
+/// Options of `bench guard`.
+#[derive(Debug, Default, clap::Args)]
+pub struct GuardArgs {
+    /// Keeps this run's counts in bench/instructions.json.
+    #[arg(long, conflicts_with = "plant")]
+    record: bool,
+    /// Why counts rise by more than 5 %.
+    #[arg(long, value_name = "TEXT", requires = "record")]
+    reason: Option<String>,
+    /// Builds it with a slowdown.
+    #[arg(long, value_name = "NAME", value_parser = PLANTS)]
+    plant: Option<String>,
+}
 
 #[derive(Debug, clap::Args)]
 struct SuiteArgs {
@@ -49,6 +76,9 @@ struct SuiteArgs {
     /// Keeps this run's instruction counts in bench/instructions.json.
     #[arg(long)]
     record: bool,
+    /// Why counts rise by more than 5 %.
+    #[arg(long, value_name = "TEXT", requires = "record")]
+    reason: Option<String>,
 }
 
 /// Builds and runs a suite.
@@ -59,8 +89,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let (suite, args) = match &args.suite {
         Suite::Sip(args) => ("sip", args),
         Suite::Engine(args) => ("engine", args),
+        Suite::Guard(args) => return guard(args),
     };
-    let mut command = Command::new(build()?);
+    let mut command = Command::new(build(None)?);
     command.arg(suite);
     for (option, file) in [("--json", &args.json), ("--markdown", &args.markdown)] {
         if let Some(file) = file {
@@ -69,6 +100,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     command.args(args.quick.then_some("--quick"));
     command.args(args.record.then_some("--record"));
+    command.args(args.reason.iter().flat_map(|reason| ["--reason", reason]));
     let status = command.status().map_err(|error| process::not_started(&command, &error))?;
     interrupt::check()?;
     match status.code() {
@@ -78,12 +110,56 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// Builds the benchmarks; gives the program.
-fn build() -> Result<PathBuf, Failure> {
+/// How long the guard may count. It takes under a minute on an idle processor.
+const GUARD_LIMIT: Duration = Duration::from_secs(600);
+
+/// Counts the instructions of the fast path and holds them against the record.
+///
+/// # Errors
+/// The build fails, valgrind is missing, it takes too long, or a count is not as it should be.
+pub fn guard(args: &GuardArgs) -> Result<(), Failure> {
+    interrupt::watch()?;
+    machine::ensure(&[machine::VALGRIND])?;
+    let mut command = Command::new(build(args.plant.as_deref())?);
+    command.arg("guard");
+    command.args(args.record.then_some("--record"));
+    command.args(args.reason.iter().flat_map(|reason| ["--reason", reason]));
+    let mut child = command
+        .stdin(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .map_err(|error| process::not_started(&command, &error))?;
+    let until = Instant::now() + GUARD_LIMIT;
+    let status = loop {
+        if let Some(status) = child.try_wait().doing("wait for the guard")? {
+            break status;
+        }
+        let late = Instant::now() > until;
+        if late || interrupt::raised() {
+            // valgrind is its child: the whole group ends.
+            let _ = process::end_group(&mut child);
+            interrupt::check()?;
+            return Err(Failure::failed(format!("the guard took over {} s", GUARD_LIMIT.as_secs())));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(1) => Err(Failure::failed("the fast path takes more instructions than are recorded")),
+        _ => Err(Failure::failed(format!("the guard did not finish ({status})"))),
+    }
+}
+
+/// Builds the benchmarks, with a slowdown when one is to be planted; gives the program.
+fn build(plant: Option<&str>) -> Result<PathBuf, Failure> {
     let step = Step::begin_long("build the benchmarks");
     let mut command = workspace::cargo();
     command.args(["build", "--release", "--package", "strowger-bench", "--bin", "strowger-bench"]);
-    if has_libosip2() {
+    if let Some(plant) = plant {
+        // In a directory of its own: the sound one is wanted again.
+        let directory = workspace::target()?.join("planted");
+        command.args(["--features", &format!("plant-{plant}")]).arg("--target-dir").arg(&directory);
+    } else if has_libosip2() {
         command.args(["--features", "osip"]);
     } else {
         progress::warn("libosip2 takes no part: apt-get install libosip2-dev brings it");
@@ -96,7 +172,9 @@ fn build() -> Result<PathBuf, Failure> {
         return Err(Failure::failed(format!("`{}` failed", process::shown(&command))));
     }
     step.done("");
-    Ok(workspace::target()?.join("release").join("strowger-bench"))
+    let target = workspace::target()?;
+    let target = if plant.is_some() { target.join("planted") } else { target };
+    Ok(target.join("release").join("strowger-bench"))
 }
 
 /// Whether the library can be linked: its development package brings the header and the link.

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use crate::progress::{Step, warn};
-use crate::{Failure, ebpf, process, test, workspace};
+use crate::{Failure, bench, ebpf, machine, process, test, workspace};
 
 /// Options of `ci`.
 #[derive(Debug, clap::Args)]
@@ -16,8 +16,8 @@ Example:
 
 In this order: rustfmt, clippy with warnings denied, the committed eBPF object is as its sources, documentation
 with warnings denied, every schedule of the rings' producer and consumer (loom), the rings under Miri where a
-nightly has it, and `cargo xtask test`. The first that fails ends it. `.ci/run` installs what is needed
-and calls this.";
+nightly has it, the instruction counts of the fast path where valgrind is, and `cargo xtask test`. The first that
+fails ends it. `.ci/run` installs what is needed and calls this.";
 
 /// Runs the checks in turn.
 ///
@@ -49,7 +49,17 @@ pub fn run(_args: &Args) -> Result<(), Failure> {
         documentation,
     )?;
     rings()?;
+    guard()?;
     test::run(&test::Args::default())
+}
+
+/// The fast path takes no more instructions than are recorded; valgrind is not everybody's.
+fn guard() -> Result<(), Failure> {
+    if !machine::VALGRIND.present() {
+        warn("instructions of the fast path: not counted, valgrind is not there (apt-get install valgrind)");
+        return Ok(());
+    }
+    bench::guard(&bench::GuardArgs::default())
 }
 
 /// The rings are where unsafe code and atomics meet. loom runs their model through every schedule, on stable. Miri

@@ -24,6 +24,8 @@ pub const ETHTOOL: Tool = Tool { program: "ethtool", package: "ethtool" };
 pub const SIPP: Tool = Tool { program: "sipp", package: "sip-tester" };
 /// A phone that people use.
 pub const BARESIP: Tool = Tool { program: "baresip", package: "baresip-core" };
+/// Counts instructions.
+pub const VALGRIND: Tool = Tool { program: "valgrind", package: "valgrind" };
 
 impl Tool {
     /// Whether it is installed.

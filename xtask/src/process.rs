@@ -3,7 +3,9 @@
 use std::ffi::OsStr;
 use std::io;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::Failure;
 
@@ -50,6 +52,18 @@ pub fn not_started(command: &Command, error: &io::Error) -> Failure {
     } else {
         Failure::failed(format!("could not start `{program}`: {error}"))
     }
+}
+
+/// Kills a child that leads a process group of its own, with all the group, and waits for it.
+///
+/// # Errors
+/// It is no child of ours any more.
+pub fn end_group(child: &mut Child) -> io::Result<()> {
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        // Gone already is as good.
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    child.wait().map(|_| ())
 }
 
 /// Where a program is: PATH, then the administrator's directories, which are not in everybody's PATH.
