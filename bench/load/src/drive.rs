@@ -46,12 +46,13 @@ pub struct Gauge {
     pub repeated: AtomicU64,
 }
 
-/// Plays one run to its end: until every call that was to begin is over, or `stop` is raised.
+/// Plays one run to its end: until every call that was to begin is over, `drain` nanoseconds after the last beginning at
+/// the latest, or until `stop` is raised.
 pub fn drive(
     agents: &mut Agents,
     wire: &mut dyn Wire,
     clock: Clock,
-    (pace, window): (Pace, (u64, u64)),
+    (pace, window, drain): (Pace, (u64, u64), u64),
     spin: bool,
     (gauge, stop): (&Gauge, &AtomicBool),
 ) {
@@ -60,6 +61,7 @@ pub fn drive(
     let mut datagram = vec![0; LONGEST];
     let before = wire.counts();
     agents.begin(pace, window);
+    let mut ending = None;
     loop {
         agents.advance(clock.now(), wire);
         wire.flush();
@@ -74,6 +76,13 @@ pub fn drive(
         wire.flush();
         show(agents, gauge);
         let now = clock.now();
+        if agents.begins_no_more() {
+            let since = *ending.get_or_insert(now);
+            if now.saturating_sub(since) >= drain {
+                agents.give_up();
+                show(agents, gauge);
+            }
+        }
         if agents.over(now) || stop.load(Ordering::Relaxed) {
             break;
         }

@@ -118,9 +118,10 @@ struct Common {
     /// The callees' address, when it is another.
     #[arg(long, value_name = "ADDRESS")]
     callee_local: Option<IpAddr>,
-    /// First of two ports for each thread, callers' and callees'; 0 takes any.
-    #[arg(long, default_value_t = 0)]
-    port: u16,
+    /// First of two ports for each thread, callers' and callees'; 0 takes any. The same from run to run, so that users'
+    /// registrations replace those of the run before: the proxy would call both. Default: 6060, without a proxy any.
+    #[arg(long)]
+    port: Option<u16>,
     /// The network namespace that we send from.
     #[arg(long, value_name = "NAME")]
     netns: Option<String>,
@@ -143,6 +144,9 @@ struct Common {
     /// Played before it, not measured.
     #[arg(long, value_name = "TIME", default_value = "1s")]
     warm_up: Span,
+    /// What has not ended so long after the window has failed. Default: the longest hold time, 64·T1 and a second.
+    #[arg(long, value_name = "TIME")]
+    drain: Option<Span>,
     /// Random gaps with that rate (a Poisson process) instead of equal ones.
     #[arg(long)]
     poisson: bool,
@@ -156,6 +160,9 @@ struct Common {
     #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
     places: u32,
 
+    /// Send and receive by AF_XDP on this interface instead of by the kernel's sockets. Needs privileges; with one thread.
+    #[arg(long, value_name = "INTERFACE")]
+    xdp: Option<String>,
     /// Threads; each has its own users and sockets.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     threads: u32,
@@ -320,6 +327,7 @@ struct Session {
     quiet: bool,
     warm_up: Duration,
     duration: Duration,
+    drain: Option<Duration>,
 }
 
 impl Session {
@@ -353,13 +361,14 @@ impl Session {
             target: args.target,
             local: args.local,
             callee_local: args.callee_local,
-            port: args.port,
+            port: args.port.unwrap_or(if args.no_proxy { 0 } else { 6060 }),
             netns: [args.netns.clone(), args.callee_netns.clone().or_else(|| args.netns.clone())],
             domain: args.domain.clone(),
             population: args.users.population()?,
             allowed: args.digest,
             hold: args.hold,
             timing: Timing { t1, t2: (8 * t1).max(t1), patience: 64 * t1 },
+            xdp: args.xdp.clone(),
             threads: args.threads,
             places: args.places,
             spin: args.spin,
@@ -401,11 +410,18 @@ impl Session {
             quiet: args.quiet,
             warm_up: Duration::from_nanos(args.warm_up.longest()),
             duration: Duration::from_nanos(args.duration.longest()),
+            drain: args.drain.map(|drain| Duration::from_nanos(drain.longest())),
         })
     }
 
     fn shape(&self) -> Shape {
-        Shape { load: Load::default(), warm_up: self.warm_up, duration: self.duration, count: None }
+        Shape {
+            load: Load::default(),
+            warm_up: self.warm_up,
+            duration: self.duration,
+            count: None,
+            drain: self.drain,
+        }
     }
 
     /// Adds a run to the record, and writes its histograms.

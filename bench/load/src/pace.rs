@@ -28,6 +28,12 @@ impl Pace {
         Self::new(Load::default(), 0, 0, 0, 0)
     }
 
+    /// Whether it is [`Self::stopped`].
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.most == 0
+    }
+
     /// When the one was meant to begin that is due now, with `live` going on; taken off the schedule.
     pub fn due(&mut self, now: u64, live: u32) -> Option<u64> {
         if self.begun >= self.most || now < self.start {

@@ -39,6 +39,9 @@ pub struct Shape {
     pub duration: Duration,
     /// Ends after so many instead; then there is no warm-up and the window is all of it.
     pub count: Option<u64>,
+    /// What goes on so long after the window (or, with a count, after the last one was begun) has failed; none leaves it
+    /// to the timers.
+    pub drain: Option<Duration>,
 }
 
 /// A run's figures, and the histograms that they are of.
@@ -70,7 +73,7 @@ impl Site {
                 let wire = worker.wire.as_mut();
                 let load = Load::Closed { outstanding: (PREPARING / threads).max(1) };
                 let pace = Pace::new(load, start, u64::MAX, u64::from(*users), 1);
-                let run = (pace, (start, u64::MAX));
+                let run = (pace, (start, u64::MAX), u64::MAX);
                 running.push(scope.spawn(move || drive(agents, wire, clock, run, spin, (gauge, stop))));
             }
             while running.iter().any(|thread| !thread.is_finished()) {
@@ -106,6 +109,8 @@ impl Site {
         let warm_up = if shape.count.is_some() { 0 } else { nanoseconds(shape.warm_up) };
         let duration = if shape.count.is_some() { u64::MAX / 4 } else { nanoseconds(shape.duration) };
         let window = (start + warm_up, start + warm_up + duration);
+        let hold = self.plan.hold.or(self.plan.script.hold).unwrap_or_default().longest();
+        let drain = shape.drain.map_or(hold + self.plan.timing.patience + 1_000_000_000, nanoseconds);
         let threads = u64::from(self.plan.threads);
         let gauges: Vec<Gauge> = self.workers.iter().map(|_| Gauge::default()).collect();
         let watching = self.plan.watching.clone();
@@ -127,7 +132,9 @@ impl Site {
                 let pace = Pace::new(load, first, window.1, most, seed ^ thread);
                 let (agents, wire) = (&mut worker.agents, worker.wire.as_mut());
                 running.push(
-                    scope.spawn(move || drive(agents, wire, clock, (pace, window), spin, (gauge, stop))),
+                    scope.spawn(move || {
+                        drive(agents, wire, clock, (pace, window, drain), spin, (gauge, stop))
+                    }),
                 );
             }
             let over = || running.iter().all(|thread| thread.is_finished());

@@ -18,7 +18,7 @@ use crate::record::Io;
 use crate::scenario::Script;
 use crate::span::Span;
 use crate::template::Constants;
-use crate::wire::{Kernel, Wire};
+use crate::wire::{Kernel, Wire, Xdp};
 
 /// How to make a [`Site`].
 #[derive(Clone, Debug)]
@@ -45,6 +45,8 @@ pub struct Plan {
     pub hold: Option<Span>,
     /// RFC 3261's timers.
     pub timing: Timing,
+    /// The interface for AF_XDP; none is the kernel's sockets alone.
+    pub xdp: Option<String>,
     /// Threads.
     pub threads: u32,
     /// Calls at a time, of all threads.
@@ -94,6 +96,11 @@ impl Site {
         if plan.target.is_none() && plan.script.remembers() {
             return Err(usage("without a proxy nobody gives out nonces"));
         }
+        if plan.xdp.is_some() && (plan.threads != 1 || plan.netns[0] != plan.netns[1]) {
+            return Err(usage(
+                "with --xdp there is one thread, and one namespace: it serves all queues of one interface",
+            ));
+        }
         let caller_netns = plan.netns[0].as_deref();
         let caller_ip = match (plan.local, plan.target) {
             (Some(ip), _) => ip,
@@ -137,7 +144,15 @@ impl Site {
             let netns = |side: usize| site.plan.netns[side].as_deref();
             let kernel = Kernel::bind(local, [netns(0), netns(1)])?;
             let local = kernel.local();
-            let worker = site.worker(thread, local, Box::new(kernel));
+            let wire: Box<dyn Wire> = match &site.plan.xdp {
+                None => Box::new(kernel),
+                Some(interface) => {
+                    let (xdp, io) = Xdp::open(interface, netns(0), kernel)?;
+                    site.io = io;
+                    Box::new(xdp)
+                }
+            };
+            let worker = site.worker(thread, local, wire);
             site.workers.push(worker);
             if thread == 0 && site.plan.target.is_none() {
                 site.target = local[1];

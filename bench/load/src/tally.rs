@@ -14,6 +14,8 @@ const LONGEST: u64 = 64_000_000_000;
 pub(crate) enum Cause {
     /// No final response within 64·T1 (timers B and F, RFC 3261 section 17.1), or after a provisional one.
     NoAnswer,
+    /// It went on when the drain was over.
+    Unfinished,
     /// A response that the scenario does not want.
     Status(u16),
     /// A challenge without anything that can be answered, or credentials that were not taken.
@@ -32,6 +34,7 @@ impl Cause {
     fn text(self) -> String {
         match self {
             Cause::NoAnswer => "no answer".to_owned(),
+            Cause::Unfinished => "not over in time".to_owned(),
             Cause::Status(code) => code.to_string(),
             Cause::Challenge(code) => format!("{code}, not to be answered"),
             Cause::Elsewhere => "answered, but not by the callee".to_owned(),

@@ -171,9 +171,19 @@ impl Agents {
         self.live = 0;
     }
 
-    /// No more calls begin; those that go on may end.
-    pub fn stop(&mut self) {
-        self.pace = Pace::stopped();
+    /// Whether the last call has begun.
+    #[must_use]
+    pub fn begins_no_more(&self) -> bool {
+        self.pace.is_stopped()
+    }
+
+    /// What goes on has failed.
+    pub fn give_up(&mut self) {
+        for place in 0..self.calls.len() as u32 {
+            if self.calls.get(place as usize).is_some_and(|call| call.caller != Caller::Free) {
+                self.fail(place, Cause::Unfinished);
+            }
+        }
     }
 
     /// Calls that go on.

@@ -417,3 +417,18 @@ fn noise_is_counted_and_changes_nothing() {
     let [answer] = sent.0.as_slice() else { panic!("a proxy's probe is answered: {:?}", sent.0) };
     assert!(answer.begins("SIP/2.0 200 ") && answer.to == peer, "{answer:?}");
 }
+
+#[test]
+fn what_goes_on_is_given_up() {
+    let mut agents = Agents::new(setup("call", true));
+    let mut sent = Sent::default();
+    agents.begin(Pace::new(RATE, SECOND, 2 * SECOND, 3, 1), (SECOND, 2 * SECOND));
+    for ms in 0..200 {
+        agents.advance(SECOND + ms * MS, &mut sent);
+    }
+    assert!(agents.begins_no_more() && !agents.over(2 * SECOND));
+    agents.give_up();
+    assert_eq!((agents.live(), agents.over(2 * SECOND)), (0, true));
+    let counts = counts(&agents);
+    assert_eq!((counts.failed, counts.failures.get("0.0: not over in time")), (3, Some(&3)));
+}

@@ -42,6 +42,11 @@ impl Kernel {
     pub fn local(&self) -> [SocketAddr; 2] {
         [self.sockets[0].local(), self.sockets[1].local()]
     }
+
+    /// The callers' socket and the callees'.
+    pub(super) fn sockets(&self) -> &[KernelSocket; 2] {
+        &self.sockets
+    }
 }
 
 impl Outbox for Kernel {

@@ -1,6 +1,7 @@
 //! How datagrams go in and out: kernel sockets, or AF_XDP rings.
 
 mod kernel;
+mod xdp;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use crate::agents::Outbox;
 use crate::scenario::Side;
 
 pub use kernel::Kernel;
+pub use xdp::Xdp;
 
 /// What a wire lost, since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
