@@ -2,12 +2,41 @@
 
 use strowger_wire::Reject;
 
+/// What the kernel does with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// To an AF_XDP socket.
+    Redirect,
+    /// Back out of the interface, changed into an answer.
+    Transmit,
+    /// Away.
+    Drop,
+    /// To the kernel's network stack.
+    Pass,
+}
+
 /// What happened to a packet; exactly one of them moves for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Counter {
     /// Ours, and given to an AF_XDP socket of its queue.
     Redirect,
+    /// A STUN Binding request, answered.
+    AnswerStun,
+    /// From a banned address.
+    DropBanned,
+    /// From a banned prefix.
+    DropBannedPrefix,
+    /// A keep-alive, see [`Opening::KeepAlive`](strowger_wire::Opening::KeepAlive).
+    DropKeepAlive,
+    /// Neither SIP nor STUN by its first bytes.
+    DropJunk,
+    /// From a known source that has used up its budget.
+    DropKnownRate,
+    /// From an unknown source that has used up its budget.
+    DropUnknownRate,
+    /// From an unknown source, while all of them together have used up theirs.
+    DropStrangers,
     /// UDP, but to no listener.
     PassNotListener,
     /// To a listener, but longer than [`LONGEST_FRAME`](crate::LONGEST_FRAME).
@@ -57,8 +86,16 @@ impl Counter {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every counter, in the order of their discriminants.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 30] = [
         Self::Redirect,
+        Self::AnswerStun,
+        Self::DropBanned,
+        Self::DropBannedPrefix,
+        Self::DropKeepAlive,
+        Self::DropJunk,
+        Self::DropKnownRate,
+        Self::DropUnknownRate,
+        Self::DropStrangers,
         Self::PassNotListener,
         Self::PassTooLong,
         Self::PassQueueUnknown,
@@ -82,6 +119,22 @@ impl Counter {
         Self::PassUdpLength,
     ];
 
+    /// What becomes of a packet that is counted here.
+    #[inline(always)]
+    pub const fn action(self) -> Action {
+        // Four ranges of the discriminant, which cost the program three comparisons.
+        let number = self as u32;
+        if number == Self::Redirect as u32 {
+            Action::Redirect
+        } else if number < Self::DropBanned as u32 {
+            Action::Transmit
+        } else if number < Self::PassNotListener as u32 {
+            Action::Drop
+        } else {
+            Action::Pass
+        }
+    }
+
     /// The name in status and metrics.
     pub const fn name(self) -> &'static str {
         self.text().0
@@ -95,6 +148,22 @@ impl Counter {
     const fn text(self) -> (&'static str, &'static str) {
         match self {
             Self::Redirect => ("redirect", "SIP given to an AF_XDP socket of its queue"),
+            Self::AnswerStun => ("answer_stun", "STUN Binding requests that were answered at once"),
+            Self::DropBanned => ("drop_banned", "from a banned address"),
+            Self::DropBannedPrefix => ("drop_banned_prefix", "from a banned network"),
+            Self::DropKeepAlive => {
+                ("drop_keep_alive", "keep-alives without an answer: empty, or CR, LF and NUL alone")
+            }
+            Self::DropJunk => ("drop_junk", "for us, but neither SIP nor STUN by its first bytes"),
+            Self::DropKnownRate => {
+                ("drop_known_rate", "from a registered source that sends faster than its budget allows")
+            }
+            Self::DropUnknownRate => {
+                ("drop_unknown_rate", "from an unknown source that sends faster than its budget allows")
+            }
+            Self::DropStrangers => {
+                ("drop_strangers", "from an unknown source, while all unknown ones together send too fast")
+            }
             Self::PassNotListener => ("pass_not_listener", "UDP to an address or port that is not ours"),
             Self::PassTooLong => {
                 ("pass_too_long", "for us, but longer than a chunk of an AF_XDP socket: above 3,584 bytes")
@@ -174,6 +243,19 @@ mod tests {
         }
         let names: HashSet<_> = Counter::ALL.into_iter().map(Counter::name).collect();
         assert_eq!(names.len(), Counter::COUNT);
+    }
+
+    #[test]
+    fn a_counters_name_says_its_action() {
+        for counter in Counter::ALL {
+            let prefix = match counter.action() {
+                Action::Redirect => "redirect",
+                Action::Transmit => "answer_",
+                Action::Drop => "drop_",
+                Action::Pass => "pass_",
+            };
+            assert!(counter.name().starts_with(prefix), "{counter:?} is {:?}", counter.action());
+        }
     }
 
     #[test]

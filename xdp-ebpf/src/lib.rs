@@ -14,11 +14,13 @@ mod abi;
 mod counter;
 #[cfg(feature = "loader")]
 mod loader;
+pub mod source;
 
 pub use abi::{
-    CounterBlock, HEARTBEAT_STALE_NS, HeartbeatSlot, LONGEST_FRAME, ListenerKey, MAX_LISTENERS, MAX_QUEUES,
-    MAX_WORKERS, PROGRAM_NAME, constant, map, socket_slot, worker_of_queue,
+    BANNED, CounterBlock, HEARTBEAT_STALE_NS, HeartbeatSlot, LISTENER_SETS, LISTENERS_OF_A_SET,
+    LONGEST_FRAME, ListenerKey, ListenerSet, MAX_LISTENERS, MAX_PREFIXES, MAX_QUEUES, MAX_WORKERS,
+    PROGRAM_NAME, PrefixKey, Switches, TRUSTED, constant, map, socket_slot, worker_of_queue,
 };
-pub use counter::Counter;
+pub use counter::{Action, Counter};
 #[cfg(feature = "loader")]
 pub use loader::*;

@@ -35,18 +35,21 @@
 mod frame;
 #[path = "program/maps.rs"]
 mod maps;
+#[path = "program/police.rs"]
+mod police;
 
 use aya_ebpf::Global;
-use aya_ebpf::bindings::xdp_action::{XDP_PASS, XDP_REDIRECT};
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::debug;
 use strowger_wire::steer::{self, SteeringKey};
-use strowger_wire::{Datagram, Load as _, Reject, decode};
-use strowger_xdp::{Counter, LONGEST_FRAME, ListenerKey, MAX_QUEUES, worker_of_queue};
+use strowger_wire::{Datagram, Load as _, decode};
+use strowger_xdp::{Action, Counter, LONGEST_FRAME, ListenerKey, MAX_QUEUES, worker_of_queue};
 
 use crate::frame::Frame;
 use crate::maps::Liveness;
+use crate::police::Admitted;
 
 // Named by `strowger_xdp::constant`.
 #[unsafe(no_mangle)]
@@ -56,73 +59,62 @@ static BY_CALL_ID: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static STEERING_KEY: Global<[u64; 2]> = Global::new([0; 2]);
 
-/// Every way for a packet not to be redirected.
-enum Exit {
-    Undecodable(Reject),
-    NotListener,
-    TooLong,
-    QueueUnknown,
-    NoCallId,
-    NoHeartbeat,
-    StaleHeartbeat,
-    NoSocket,
-}
-
 /// The entry point; the name is what `bpftool prog` and `ip link` show.
 #[xdp]
 pub fn strowger(ctx: XdpContext) -> u32 {
-    let queue = ctx.rx_queue_index();
-    let (action, counter) = match try_steer(&ctx, queue) {
-        Ok(()) => (XDP_REDIRECT, Counter::Redirect),
-        Err(Exit::Undecodable(reject)) => (XDP_PASS, Counter::from(reject)),
-        Err(Exit::NotListener) => (XDP_PASS, Counter::PassNotListener),
-        Err(Exit::TooLong) => (XDP_PASS, Counter::PassTooLong),
-        Err(Exit::QueueUnknown) => (XDP_PASS, Counter::PassQueueUnknown),
-        Err(Exit::NoCallId) => (XDP_PASS, Counter::PassNoCallId),
-        Err(Exit::NoHeartbeat) => (XDP_PASS, Counter::PassNoHeartbeat),
-        Err(Exit::StaleHeartbeat) => (XDP_PASS, Counter::PassStaleHeartbeat),
-        Err(Exit::NoSocket) => (XDP_PASS, Counter::PassNoSocket),
-    };
+    let (Ok(counter) | Err(counter)) = judge(&ctx);
     maps::count(counter);
     // The level is a constant that the loader sets; unless it asks for debug, the verifier removes this.
     // Names can't be logged (a table of strings needs relocations); the loader knows them by number.
-    debug!(&ctx, "queue {} counter {}", queue, counter as u32);
-    action
+    debug!(&ctx, "queue {} counter {}", ctx.rx_queue_index(), counter as u32);
+    match counter.action() {
+        Action::Redirect => XDP_REDIRECT,
+        Action::Transmit => XDP_TX,
+        Action::Drop => XDP_DROP,
+        Action::Pass => XDP_PASS,
+    }
 }
 
+/// The counter of the way by which the packet leaves; an `Err` is one before the end.
 #[inline(always)]
-fn try_steer(ctx: &XdpContext, queue: u32) -> Result<(), Exit> {
+fn judge(ctx: &XdpContext) -> Result<Counter, Counter> {
     let frame = Frame::of(ctx);
-    let datagram = decode(&frame).map_err(Exit::Undecodable)?;
-    if !maps::is_listener(&ListenerKey::new(datagram.version, &datagram.dst)) {
-        return Err(Exit::NotListener);
+    let datagram = decode(&frame).map_err(Counter::from)?;
+    let listener = ListenerKey::new(datagram.version, &datagram.dst);
+    if !maps::is_listener(&listener, datagram.dst.port) {
+        return Err(Counter::PassNotListener);
     }
     if frame.holds(LONGEST_FRAME + 1) {
-        return Err(Exit::TooLong);
+        return Err(Counter::PassTooLong);
     }
+    match police::admit(&frame, &datagram)? {
+        Admitted::Sip => {}
+        Admitted::Stun => {}
+    }
+    let queue = ctx.rx_queue_index();
     if queue >= MAX_QUEUES {
-        return Err(Exit::QueueUnknown);
+        return Err(Counter::PassQueueUnknown);
     }
-    let worker = worker(&frame, &datagram, queue)?;
+    let worker = worker(ctx, &datagram, queue)?;
     match maps::liveness(worker) {
         Liveness::Alive => {}
-        Liveness::Stale => return Err(Exit::StaleHeartbeat),
-        Liveness::NeverBeat => return Err(Exit::NoHeartbeat),
+        Liveness::Stale => return Err(Counter::PassStaleHeartbeat),
+        Liveness::NeverBeat => return Err(Counter::PassNoHeartbeat),
     }
     // The slot of a socket that was closed is empty again, so this is not only a matter of start-up.
-    if maps::redirect(queue, worker) { Ok(()) } else { Err(Exit::NoSocket) }
+    if maps::redirect(queue, worker) { Ok(Counter::Redirect) } else { Err(Counter::PassNoSocket) }
 }
 
 /// The worker that the message belongs to.
 #[inline(always)]
-fn worker(frame: &Frame<'_>, datagram: &Datagram, queue: u32) -> Result<u32, Exit> {
+fn worker(ctx: &XdpContext, datagram: &Datagram, queue: u32) -> Result<u32, Counter> {
     let workers = WORKERS.load();
     if BY_CALL_ID.load() == 0 || workers <= 1 {
         return Ok(worker_of_queue(queue, workers));
     }
     let key = SteeringKey::from_words(STEERING_KEY.load());
-    let hash = steer::scan(&key, frame, datagram.payload, datagram.payload_len).ok_or(Exit::NoCallId)?;
-    Ok(steer::worker_of(hash, workers))
+    let hash = steer::scan(&key, &Frame::of(ctx), datagram.payload, datagram.payload_len);
+    Ok(steer::worker_of(hash.ok_or(Counter::PassNoCallId)?, workers))
 }
 
 /// Unreachable: were there a way here, the verifier would refuse the endless loop.

@@ -38,7 +38,7 @@ pub fn udp_checksum_state(frame: &[u8], d: &Datagram) -> ChecksumState {
             IpVersion::V6 => ChecksumState::Bad,
         };
     }
-    let pseudo = pseudo_header(&d.src.address, &d.dst.address, datagram.len());
+    let pseudo = pseudo_header(&d.src.address.octets(), &d.dst.address.octets(), datagram.len());
     // Every word takes part, the checksum too; an undamaged datagram sums up to all ones.
     if pseudo.add(datagram).fold() == 0xffff {
         ChecksumState::Valid
@@ -61,8 +61,9 @@ pub fn ipv4_header_valid(frame: &[u8], d: &Datagram) -> bool {
     }
 }
 
-/// The sum of the pseudo-header of a UDP datagram of `udp_len` bytes (RFC 768; RFC 8200, 8.1). Unused
-/// octets of an IPv4 address are zero and don't count.
+/// The sum of the pseudo-header of a UDP datagram of `udp_len` bytes (RFC 768; RFC 8200, 8.1). What stands around an
+/// IPv4 address doesn't count: it is zero, or the 0xffff by which IPv6 maps it, which is zero to a ones' complement
+/// sum.
 pub(crate) fn pseudo_header(src: &[u8; 16], dst: &[u8; 16], udp_len: usize) -> Sum {
     Sum::ZERO.add(src).add(dst).add_number(udp_len as u64).add_number(u64::from(PROTOCOL_UDP))
 }

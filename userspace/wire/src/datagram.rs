@@ -7,6 +7,7 @@
 //!
 //! Checksums aren't its business: the kernel side can't afford them, see `checksum`.
 
+use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::ops::Range;
 
@@ -32,11 +33,76 @@ pub enum IpVersion {
     V6 = 6,
 }
 
+/// An IP address: one of IPv6, or one of IPv4 as IPv6 maps it (RFC 4291, 2.5.5.2).
+///
+/// Two words as the machine reads them, so that the XDP program takes an address from a frame, compares it and looks
+/// it up without touching single octets.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct Address([u64; 2]);
+
+impl Address {
+    /// Of IPv6.
+    #[inline(always)]
+    pub const fn v6(octets: [u8; 16]) -> Self {
+        let all = u128::from_ne_bytes(octets);
+        let (low, high) = (all as u64, (all >> 64) as u64);
+        if cfg!(target_endian = "little") { Self([low, high]) } else { Self([high, low]) }
+    }
+
+    /// Of IPv4.
+    pub const fn v4([a, b, c, d]: [u8; 4]) -> Self {
+        Self::v6([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+    }
+
+    /// Of IPv4, the four octets as the machine reads them.
+    #[inline(always)]
+    const fn mapped(address: u32) -> Self {
+        let address = address as u64;
+        if cfg!(target_endian = "little") {
+            Self([0, address << 32 | 0xffff_0000])
+        } else {
+            Self([0, 0xffff << 32 | address])
+        }
+    }
+
+    /// The address in the order of the wire.
+    pub const fn octets(self) -> [u8; 16] {
+        let (first, second) = (self.0[0] as u128, self.0[1] as u128);
+        if cfg!(target_endian = "little") {
+            (second << 64 | first).to_ne_bytes()
+        } else {
+            (first << 64 | second).to_ne_bytes()
+        }
+    }
+
+    /// The two halves as the machine reads them.
+    #[inline(always)]
+    pub const fn words(self) -> [u64; 2] {
+        self.0
+    }
+}
+
+impl From<IpAddr> for Address {
+    fn from(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(ip) => Self::v4(ip.octets()),
+            IpAddr::V6(ip) => Self::v6(ip.octets()),
+        }
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Ipv6Addr::from(self.octets()).to_canonical(), f)
+    }
+}
+
 /// An address and a port. Which kind of address it is, [`Datagram::version`] says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
-    /// The address in the order of the wire. IPv4 uses the first four octets and leaves the rest zero.
-    pub address: [u8; 16],
+    /// The address.
+    pub address: Address,
     /// The UDP port, in the host's order.
     pub port: u16,
 }
@@ -87,10 +153,10 @@ impl Datagram {
 fn socket_addr(version: IpVersion, end: &Endpoint) -> SocketAddr {
     let ip = match version {
         IpVersion::V4 => {
-            let [a, b, c, d, ..] = end.address;
+            let [.., a, b, c, d] = end.address.octets();
             IpAddr::V4(Ipv4Addr::new(a, b, c, d))
         }
-        IpVersion::V6 => IpAddr::V6(Ipv6Addr::from(end.address)),
+        IpVersion::V6 => IpAddr::V6(Ipv6Addr::from(end.address.octets())),
     };
     SocketAddr::new(ip, end.port)
 }
@@ -156,8 +222,8 @@ struct Ip {
     header_len: usize,
     /// Bytes after the IP header by the IP header's length field.
     rest_len: usize,
-    src: [u8; 16],
-    dst: [u8; 16],
+    src: Address,
+    dst: Address,
 }
 
 /// Finds the UDP datagram in `frame`, or says why there isn't plainly one.
@@ -168,13 +234,14 @@ struct Ip {
 #[inline(always)]
 pub fn decode<L: Load + ?Sized>(frame: &L) -> Result<Datagram, Reject> {
     let ethernet: [u8; ETHERNET_LEN] = frame.load(0).ok_or(Reject::TruncatedEthernet)?;
-    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = ethernet;
+    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, _, _] = ethernet;
     let dst_mac = MacAddr([d0, d1, d2, d3, d4, d5]);
     let src_mac = MacAddr([s0, s1, s2, s3, s4, s5]);
     if dst_mac.is_group() {
         return Err(Reject::GroupAddressed);
     }
-    let (vlans, ethertype) = vlan_tags(frame, u16::from_be_bytes([t0, t1]))?;
+    let ethertype = u16::from_be(frame.u16(ETHERNET_LEN - 2).ok_or(Reject::TruncatedEthernet)?);
+    let (vlans, ethertype) = vlan_tags(frame, ethertype)?;
     let l3 = ETHERNET_LEN + vlans.wire_len();
     let ip = match ethertype {
         ETHERTYPE_IPV4 => ipv4(frame, l3)?,
@@ -183,14 +250,14 @@ pub fn decode<L: Load + ?Sized>(frame: &L) -> Result<Datagram, Reject> {
     };
 
     let l4 = l3 + ip.header_len;
-    let [s0, s1, d0, d1, n0, n1, _, _]: [u8; UDP_LEN] = frame.load(l4).ok_or(Reject::TruncatedUdp)?;
+    let udp = u64::from_be(frame.u64(l4).ok_or(Reject::TruncatedUdp)?);
     if ip.rest_len < UDP_LEN {
         return Err(Reject::TruncatedUdp);
     }
     if !frame.holds(l4 + ip.rest_len) {
         return Err(Reject::IpLength);
     }
-    if usize::from(u16::from_be_bytes([n0, n1])) != ip.rest_len {
+    if usize::from((udp >> 16) as u16) != ip.rest_len {
         return Err(Reject::UdpLength);
     }
     Ok(Datagram {
@@ -202,8 +269,8 @@ pub fn decode<L: Load + ?Sized>(frame: &L) -> Result<Datagram, Reject> {
         l4,
         payload: l4 + UDP_LEN,
         payload_len: ip.rest_len - UDP_LEN,
-        src: Endpoint { address: ip.src, port: u16::from_be_bytes([s0, s1]) },
-        dst: Endpoint { address: ip.dst, port: u16::from_be_bytes([d0, d1]) },
+        src: Endpoint { address: ip.src, port: (udp >> 48) as u16 },
+        dst: Endpoint { address: ip.dst, port: (udp >> 32) as u16 },
     })
 }
 
@@ -228,27 +295,30 @@ fn vlan_tags<L: Load + ?Sized>(frame: &L, ethertype: u16) -> Result<(VlanTags, u
 
 #[inline(always)]
 fn vlan_tag<L: Load + ?Sized>(frame: &L, offset: usize, tpid: u16) -> Result<(VlanTag, u16), Reject> {
-    let [c0, c1, t0, t1]: [u8; VLAN_TAG_LEN] = frame.load(offset).ok_or(Reject::TruncatedVlan)?;
-    Ok((VlanTag { tpid, tci: u16::from_be_bytes([c0, c1]) }, u16::from_be_bytes([t0, t1])))
+    const _: () = assert!(VLAN_TAG_LEN == size_of::<u32>());
+    let tag = u32::from_be(frame.u32(offset).ok_or(Reject::TruncatedVlan)?);
+    Ok((VlanTag { tpid, tci: (tag >> 16) as u16 }, tag as u16))
 }
 
-/// RFC 791, 3.1.
+/// RFC 791, 3.1. Three words hold all that is asked: version to fragment offset, TTL to source, destination.
 #[inline(always)]
 fn ipv4<L: Load + ?Sized>(frame: &L, l3: usize) -> Result<Ip, Reject> {
-    let header: [u8; IPV4_LEN] = frame.load(l3).ok_or(Reject::TruncatedIp)?;
-    let [v, _, n0, n1, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = header;
-    match v {
+    const _: () = assert!(IPV4_LEN == 20, "it is read as words");
+    let dst = frame.u32(l3 + 16).ok_or(Reject::TruncatedIp)?;
+    let head = u64::from_be(frame.u64(l3).ok_or(Reject::TruncatedIp)?);
+    let tail = u64::from_be(frame.u64(l3 + 8).ok_or(Reject::TruncatedIp)?);
+    match (head >> 56) as u8 {
         0x45 => {}
         0x46..=0x4f => return Err(Reject::IpOptions),
         _ => return Err(Reject::IpHeader),
     }
-    if u16::from_be_bytes([f0, f1]) & IPV4_FRAGMENT_MASK != 0 {
+    if head as u16 & IPV4_FRAGMENT_MASK != 0 {
         return Err(Reject::Fragment);
     }
-    if protocol != PROTOCOL_UDP {
+    if (tail >> 48) as u8 != PROTOCOL_UDP {
         return Err(Reject::NotUdp);
     }
-    let total_len = usize::from(u16::from_be_bytes([n0, n1]));
+    let total_len = usize::from((head >> 32) as u16);
     if total_len < IPV4_LEN {
         return Err(Reject::IpLength);
     }
@@ -256,21 +326,22 @@ fn ipv4<L: Load + ?Sized>(frame: &L, l3: usize) -> Result<Ip, Reject> {
         version: IpVersion::V4,
         header_len: IPV4_LEN,
         rest_len: total_len - IPV4_LEN,
-        src: [s0, s1, s2, s3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-        dst: [d0, d1, d2, d3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        src: Address::mapped((tail as u32).to_be()),
+        dst: Address::mapped(dst),
     })
 }
 
 /// RFC 8200, 3. The payload length counts from the end of the fixed header.
 #[inline(always)]
 fn ipv6<L: Load + ?Sized>(frame: &L, l3: usize) -> Result<Ip, Reject> {
-    let [v, _, _, _, n0, n1, next_header, _]: [u8; 8] = frame.load(l3).ok_or(Reject::TruncatedIp)?;
-    let src: [u8; 16] = frame.load(l3 + 8).ok_or(Reject::TruncatedIp)?;
-    let dst: [u8; 16] = frame.load(l3 + 24).ok_or(Reject::TruncatedIp)?;
-    if v >> 4 != 6 {
+    let address = |at| Some(Address([frame.u64(at)?, frame.u64(at + 8)?]));
+    let dst = address(l3 + 24).ok_or(Reject::TruncatedIp)?;
+    let src = address(l3 + 8).ok_or(Reject::TruncatedIp)?;
+    let head = u64::from_be(frame.u64(l3).ok_or(Reject::TruncatedIp)?);
+    if head >> 60 != 6 {
         return Err(Reject::IpHeader);
     }
-    match next_header {
+    match (head >> 8) as u8 {
         PROTOCOL_UDP => {}
         NEXT_HEADER_FRAGMENT => return Err(Reject::Fragment),
         // IANA's "IPv6 Extension Header Types": hop-by-hop, routing, ESP, AH, destination options,
@@ -281,7 +352,7 @@ fn ipv6<L: Load + ?Sized>(frame: &L, l3: usize) -> Result<Ip, Reject> {
     Ok(Ip {
         version: IpVersion::V6,
         header_len: IPV6_LEN,
-        rest_len: usize::from(u16::from_be_bytes([n0, n1])),
+        rest_len: usize::from((head >> 16) as u16),
         src,
         dst,
     })

@@ -5,27 +5,31 @@
 //! mirror (which hands out [`MacAddr`] and [`VlanTags`]). One decoder serves both sides, so the kernel
 //! and the worker can't disagree about where a payload lies.
 //!
-//! It may not allocate, or panic on any bytes. Of SIP it knows nothing but where a Call-ID stands.
+//! It may not allocate, or panic on any bytes. Of SIP it knows how a message begins and where its Call-ID stands.
 //!
 //! * [`decode`] finds the datagram in a frame, or says why the frame isn't plainly one ([`Reject`]).
 //! * [`udp_checksum_state`] and [`ipv4_header_valid`] are the receive checks, userspace only.
 //! * [`Headers`] writes the headers of an outgoing datagram immediately before its payload.
+//! * [`opening`] tells SIP from what else comes to its port.
 //! * [`steer`] finds the worker that a message belongs to, for the kernel side and for userspace alike.
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod bytes;
 mod checksum;
 mod datagram;
 mod ethernet;
 mod headers;
 mod load;
+mod opening;
 pub mod steer;
 
 pub use checksum::{ChecksumState, ipv4_header_valid, udp_checksum_state};
-pub use datagram::{Datagram, Endpoint, IpVersion, Reject, decode};
+pub use datagram::{Address, Datagram, Endpoint, IpVersion, Reject, decode};
 pub use ethernet::{MacAddr, VlanTag, VlanTags};
 pub use headers::{Headers, WriteError};
 pub use load::Load;
+pub use opening::{Opening, STUN_COOKIE, STUN_LEN, opening};
 
 /// Bytes of an Ethernet header without VLAN tags: two addresses and the EtherType.
 pub const ETHERNET_LEN: usize = 14;

@@ -9,10 +9,31 @@ pub trait Load {
     /// The `N` bytes at `offset`, or `None` when the frame ends before them.
     fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
 
-    /// The eight bytes at `offset`, the first one lowest, or `None` when the frame ends before them.
+    /// The two bytes at `offset` as the machine reads them, or `None` when the frame ends before them.
     #[inline(always)]
-    fn word(&self, offset: usize) -> Option<u64> {
-        self.load(offset).map(u64::from_le_bytes)
+    fn u16(&self, offset: usize) -> Option<u16> {
+        self.load(offset).map(u16::from_ne_bytes)
+    }
+
+    /// The four bytes at `offset` as the machine reads them.
+    #[inline(always)]
+    fn u32(&self, offset: usize) -> Option<u32> {
+        self.load(offset).map(u32::from_ne_bytes)
+    }
+
+    /// The eight bytes at `offset` as the machine reads them.
+    #[inline(always)]
+    fn u64(&self, offset: usize) -> Option<u64> {
+        self.load(offset).map(u64::from_ne_bytes)
+    }
+
+    /// `offset`, which is below 4,096.
+    ///
+    /// To the verifier a number of which it knows no more than that, so that ways by which it came to be different
+    /// numbers are one way from here on; otherwise it would follow each of them to the program's end.
+    #[inline(always)]
+    fn blur(&self, offset: usize) -> usize {
+        offset
     }
 
     /// Whether the frame has at least `len` bytes.

@@ -21,6 +21,7 @@
 use core::fmt;
 
 use crate::Load;
+use crate::bytes::{equal, through_first, up_to_space, word};
 
 /// Steps of [`scan`]'s search for the header line. A step goes on by eight bytes, or to the next line: eleven
 /// steps for two lines of forty bytes, so that this many reach well beyond the first kilobyte.
@@ -29,11 +30,6 @@ const SCAN_STEPS: usize = 160;
 const GAP_LIMIT: usize = 16;
 /// Words of the longest value that [`scan`] hashes: 255 bytes and the one that ends them.
 const VALUE_WORDS: usize = 32;
-
-/// One in each byte.
-const ONES: u64 = 0x0101_0101_0101_0101;
-/// The highest bit of each byte.
-const HIGHS: u64 = 0x8080_8080_8080_8080;
 
 /// `call-id` in the seven lower bytes of a little-endian word.
 const CALL_ID: u64 = u64::from_le_bytes(*b"call-id\0");
@@ -128,7 +124,8 @@ fn behind_name(line: &[u8]) -> Option<&[u8]> {
     (ours && *colon == b':').then_some(rest)
 }
 
-/// Finds and hashes the Call-ID of the SIP message that lies in `frame` at `payload`, `payload_len` bytes of it.
+/// Finds and hashes the Call-ID of the SIP message that lies in `frame` at `payload`, `payload_len` bytes of it. The
+/// frame is shorter than 4,096 bytes.
 ///
 /// Bounded in time, for the XDP program: `None` also for a message that begins with an empty line, for a
 /// Call-ID beyond the part that is looked at (a kilobyte and more) or longer than 255 bytes, for one with more
@@ -140,9 +137,10 @@ pub fn scan<L: Load + ?Sized>(
     payload: usize,
     payload_len: usize,
 ) -> Option<u64> {
-    let name_end = find_name(frame, payload)?;
+    let end = frame.blur(payload + payload_len);
+    let name_end = frame.blur(find_name(frame, frame.blur(payload))?);
     let gap = value_start(&Behind { frame, base: name_end }, GAP_LIMIT)?;
-    hash_value(key, frame, name_end + gap, payload + payload_len)
+    hash_value(key, frame, frame.blur(name_end + gap), end)
 }
 
 /// Where the name of the Call-ID header ends.
@@ -155,13 +153,13 @@ fn find_name<L: Load + ?Sized>(frame: &L, payload: usize) -> Option<usize> {
         return None;
     }
     for _ in 0..SCAN_STEPS {
-        let line_feeds = bytes_equal(frame.word(at)?, b'\n');
+        let line_feeds = equal(word(frame, at)?, b'\n');
         // Without a branch, so that the verifier knows the same of `at` either way and follows one of them.
         at += through_first(line_feeds);
         if line_feeds == 0 {
             continue;
         }
-        let line = frame.word(at)?;
+        let line = word(frame, at)?;
         if line as u8 == b'\n' || line as u16 == u16::from_le_bytes(*b"\r\n") {
             return None;
         }
@@ -241,8 +239,8 @@ fn hash_value<L: Load + ?Sized>(key: &SteeringKey, frame: &L, at: usize, end: us
     let mut state = SipHash13::new(key);
     for word_index in 0..VALUE_WORDS {
         let len = word_index * 8;
-        let word = frame.word(at + len)?;
-        let ends = bytes_up_to_space(word);
+        let word = word(frame, at + len)?;
+        let ends = up_to_space(word);
         if ends == 0 {
             state.compress(word);
             continue;
@@ -256,30 +254,6 @@ fn hash_value<L: Load + ?Sized>(key: &SteeringKey, frame: &L, at: usize, end: us
         return Some(state.finish(word & value.wrapping_sub(1), len as u64));
     }
     None
-}
-
-/// The highest bit of each byte of `word` that is `byte`. The lowest one set is right; those above it may not be,
-/// because a subtraction borrows.
-#[inline(always)]
-const fn bytes_equal(word: u64, byte: u8) -> u64 {
-    let differences = word ^ (ONES * byte as u64);
-    differences.wrapping_sub(ONES) & !differences & HIGHS
-}
-
-/// The highest bit of each byte of `word` that is 0x20 or less, as in [`bytes_equal`].
-#[inline(always)]
-const fn bytes_up_to_space(word: u64) -> u64 {
-    word.wrapping_sub(ONES * 0x21) & !word & HIGHS
-}
-
-/// Bytes up to and with the lowest one that is marked by its highest bit; 8 when none is.
-#[inline(always)]
-const fn through_first(marks: u64) -> usize {
-    // The bits below the lowest mark hold one lowest bit of each of the bytes in question; the product adds them
-    // up in the highest byte.
-    let below = (marks & marks.wrapping_neg()).wrapping_sub(1);
-    // The mask changes nothing, and tells the verifier how far this can go.
-    ((below & ONES).wrapping_mul(ONES) >> 56 & 15) as usize
 }
 
 /// SipHash with one round for each word and three at the end (Aumasson and Bernstein, 2012; the variant that the

@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use proptest::prelude::*;
-use strowger_wire::{Datagram, Endpoint, Headers, IpVersion, MacAddr, Reject, VlanTag, VlanTags, decode};
+use strowger_wire::{
+    Address, Datagram, Endpoint, Headers, IpVersion, MacAddr, Reject, VlanTag, VlanTags, decode,
+};
 
 const PAYLOAD: &[u8] = b"OPTIONS sip:a@example.net SIP/2.0\r\n\r\n";
 
@@ -97,8 +99,10 @@ fn oracle(frame: &[u8]) -> Result<Datagram, Reject> {
             }
             protocol = frame[l3 + 9];
             rest = be16(frame, l3 + 2) as isize - 20;
-            src[..4].copy_from_slice(&frame[l3 + 12..l3 + 16]);
-            dst[..4].copy_from_slice(&frame[l3 + 16..l3 + 20]);
+            src[10..12].fill(0xff);
+            dst[10..12].fill(0xff);
+            src[12..].copy_from_slice(&frame[l3 + 12..l3 + 16]);
+            dst[12..].copy_from_slice(&frame[l3 + 16..l3 + 20]);
         }
         IpVersion::V6 => {
             if nibble != 6 {
@@ -141,8 +145,8 @@ fn oracle(frame: &[u8]) -> Result<Datagram, Reject> {
         l4,
         payload: l4 + 8,
         payload_len: rest as usize - 8,
-        src: Endpoint { address: src, port: be16(frame, l4) as u16 },
-        dst: Endpoint { address: dst, port: be16(frame, l4 + 2) as u16 },
+        src: Endpoint { address: Address::v6(src), port: be16(frame, l4) as u16 },
+        dst: Endpoint { address: Address::v6(dst), port: be16(frame, l4 + 2) as u16 },
     })
 }
 

@@ -40,7 +40,8 @@ fn oracle(message: &[u8]) -> Option<Vec<u8>> {
         }
         match lines.last_mut() {
             Some(last) if lines_go_on(line) => {
-                last.push(b' ');
+                // Kept, because a name and its colon stand on one line.
+                last.push(b'\n');
                 last.extend_from_slice(line);
             }
             _ => lines.push(line.to_vec()),
@@ -53,7 +54,7 @@ fn oracle(message: &[u8]) -> Option<Vec<u8>> {
         let name = name[..name_end].to_ascii_lowercase();
         if name == b"call-id" || name == b"i" {
             let value = &line[colon + 1..];
-            let start = value.iter().position(|b| *b != b' ' && *b != b'\t')?;
+            let start = value.iter().position(|b| !matches!(b, b' ' | b'\t' | b'\n'))?;
             let word: Vec<u8> = value[start..].iter().copied().take_while(|b| *b > b' ').collect();
             return (!word.is_empty()).then_some(word);
         }

@@ -62,15 +62,29 @@ pub enum LoadError {
         /// The name in the object.
         name: &'static str,
     },
-    /// The heartbeats couldn't be mapped into this process.
-    #[error("can't map the heartbeats of the XDP program: {0}")]
-    Heartbeats(#[source] io::Error),
+    /// A map couldn't be mapped into this process.
+    #[error("can't map {name} of the XDP program: {source}")]
+    Mapping {
+        /// The map.
+        name: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// More queues than the program's maps have room for.
     #[error("{queues} queues are more than {MAX_QUEUES}: name the queues to serve in dataplane.queues")]
     TooManyQueues {
         /// The queues asked for.
         queues: u32,
     },
+    /// Budgets that can't be kept.
+    #[error("policing: {reason}")]
+    Budgets {
+        /// What is wrong with them.
+        reason: &'static str,
+    },
+    /// The kernel gave no random numbers.
+    #[error("no random numbers for the XDP program's secrets: {0}")]
+    Random(#[source] io::Error),
     /// No workers, or more than the program's maps have room for.
     #[error("{workers} workers: the XDP program serves 1 to {MAX_WORKERS}, see dataplane.workers")]
     Workers {
@@ -212,6 +226,26 @@ pub enum MapError {
         /// The workers there are.
         workers: u32,
     },
+    /// Too many listeners share one set of their table.
+    #[error(
+        "more than {limit} listening addresses fall into one set of the XDP program's table: leave one out"
+    )]
+    ListenersCollide {
+        /// The room there is.
+        limit: usize,
+    },
+    /// The trie of prefixes is full.
+    #[error("more than {limit} networks that are trusted or banned")]
+    TooManyPrefixes {
+        /// The room there is.
+        limit: u32,
+    },
+    /// Who is trusted isn't banned.
+    #[error("a trusted network isn't banned: take it from the trusted ones first")]
+    Trusted,
+    /// The program was loaded without bans.
+    #[error("the XDP program was loaded without bans: see policing.bans")]
+    NoBans,
     /// The map of listeners is full.
     #[error("more than {limit} listening addresses: {MAX_LISTENERS} can be steered")]
     TooManyListeners {

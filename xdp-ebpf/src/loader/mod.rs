@@ -7,34 +7,51 @@
 //!
 //! Not on the way of a packet: beats apart ([`Heartbeat`]), every call here is a system call.
 
+mod access;
 mod attach;
 mod error;
 mod heartbeat;
 mod interface;
+mod known;
+mod listeners;
+mod mapped;
 mod packet_log;
+mod policing;
+mod size;
+mod switchboard;
 mod test_run;
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
-use aya::maps::{HashMap, Map, MapData, PerCpuArray, XskMap};
+use aya::maps::{Map, MapData, PerCpuArray, XskMap};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader, Pod};
 use strowger_wire::steer::SteeringKey;
 
+pub use access::{AccessList, Network};
 pub use attach::{AttachMode, on_interface};
 pub use error::{AttachError, LoadError, MapError, Occupant};
 pub use heartbeat::Heartbeat;
+pub use known::KnownSources;
 pub use packet_log::PacketLog;
+pub use policing::{BAN_ROOM, Budgets, Junk, MAX_BUDGETS, MAX_KNOWN, Policing};
+pub use size::ProgramSize;
 pub use test_run::{Arrival, TestRun};
 
+use self::access::Bans;
 use self::attach::Link;
-use self::heartbeat::HeartbeatPage;
+use self::listeners::Listeners;
+use self::mapped::MappedWords;
+use self::policing::Constants;
+use self::switchboard::Switchboard;
+use crate::source::{BanSet, KnownSet, SourceKey};
 use crate::{
-    Counter, CounterBlock, ListenerKey, MAX_LISTENERS, MAX_QUEUES, MAX_WORKERS, PROGRAM_NAME, constant, map,
-    socket_slot,
+    Counter, CounterBlock, HeartbeatSlot, ListenerKey, MAX_QUEUES, MAX_WORKERS, PROGRAM_NAME, Switches,
+    constant, map, socket_slot,
 };
 
 /// The committed object. `cargo xtask build-ebpf --check` proves that it belongs to its sources.
@@ -49,15 +66,23 @@ pub struct LoadOptions {
     pub workers: u32,
     /// What chooses among them.
     pub steering: Steering,
+    /// What it refuses, and answers by itself.
+    pub policing: Policing,
     /// Whether the program reports every packet's verdict, see [`Program::packet_log`]. Without, the
     /// verifier removes the reporting code.
     pub log_packets: bool,
 }
 
 impl Default for LoadOptions {
-    /// All queues, one worker, no log.
+    /// All queues, one worker, no policing, no log.
     fn default() -> Self {
-        Self { queues: MAX_QUEUES, workers: 1, steering: Steering::Flow, log_packets: false }
+        Self {
+            queues: MAX_QUEUES,
+            workers: 1,
+            steering: Steering::Flow,
+            policing: Policing::default(),
+            log_packets: false,
+        }
     }
 }
 
@@ -73,10 +98,13 @@ pub enum Steering {
 /// The loaded program with its maps and, once attached, its link. Dropping it detaches.
 pub struct Program {
     ebpf: Ebpf,
-    listeners: HashMap<MapData, ListenerKey, u32>,
+    listeners: Listeners,
+    switches: Switchboard,
     sockets: XskMap<MapData>,
     counters: PerCpuArray<MapData, CounterBlock>,
-    heartbeats: Arc<HeartbeatPage>,
+    heartbeats: Arc<MappedWords>,
+    access_list: Option<AccessList>,
+    known: Option<KnownSources>,
     packet_log: Option<PacketLog>,
     queues: u32,
     workers: u32,
@@ -99,6 +127,8 @@ impl fmt::Debug for Program {
 unsafe impl Pod for ListenerKey {}
 // SAFETY: as above; an array of u64.
 unsafe impl Pod for CounterBlock {}
+// SAFETY: as above; two u64.
+unsafe impl Pod for Switches {}
 
 impl Program {
     /// Loads the committed object into the kernel. Needs CAP_BPF, CAP_NET_ADMIN, and CAP_PERFMON for its
@@ -127,12 +157,25 @@ impl Program {
             Steering::Flow => (0_u32, [0; 2]),
             Steering::CallId(key) => (1, key.words()),
         };
+        let police = Constants::new(&options.policing)?;
+        let source_key = SourceKey(random()?);
         let level = if options.log_packets { aya_log::Level::Debug as u8 } else { 0 };
         let mut ebpf = EbpfLoader::new()
             .override_global(aya_log::LEVEL, &level, true)
             .override_global(constant::WORKERS, &options.workers, true)
             .override_global(constant::BY_CALL_ID, &by_call_id, true)
             .override_global(constant::STEERING_KEY, &key, true)
+            .override_global(constant::SOURCE_KEY, &source_key.0, true)
+            .override_global(constant::BAN_SETS, &police.ban_sets, true)
+            .override_global(constant::KNOWN_SETS, &police.known_sets, true)
+            .override_global(constant::BUDGET_SETS, &police.budget_sets, true)
+            .override_global(constant::BUDGET, &police.budget, true)
+            .override_global(constant::STRANGERS, &police.strangers, true)
+            .override_global(constant::DROP_JUNK, &police.drop_junk, true)
+            .override_global(constant::ANSWER_STUN, &police.answer_stun, true)
+            .map_max_entries(map::BANS, police.ban_sets.max(1))
+            .map_max_entries(map::KNOWN, police.known_sets.max(1))
+            .map_max_entries(map::BUDGETS, police.budget_sets.max(1))
             .load(object)
             .map_err(LoadError::from_aya)?;
         // Before any map is taken out: the code names maps by descriptors that must still be open.
@@ -140,19 +183,35 @@ impl Program {
         let program: &mut Xdp = program.try_into().map_err(|_| LoadError::Missing { name: PROGRAM_NAME })?;
         program.load().map_err(|error| LoadError::from_aya(error.into()))?;
         let packet_log = if options.log_packets { Some(PacketLog::take(&mut ebpf)?) } else { None };
-        let listeners = take(&mut ebpf, map::LISTENERS)?;
+        let switches = Switchboard::new(take(&mut ebpf, map::SWITCHES)?);
+        let listeners = Listeners::new(take(&mut ebpf, map::LISTENERS)?);
         let sockets = take(&mut ebpf, map::SOCKETS)?;
         let counters = take(&mut ebpf, map::COUNTERS)?;
-        let heartbeats = match ebpf.take_map(map::HEARTBEATS) {
-            Some(Map::Array(data)) => HeartbeatPage::map(&data).map_err(LoadError::Heartbeats)?,
-            _ => return Err(LoadError::Missing { name: map::HEARTBEATS }),
+        let heartbeats = mapped(&mut ebpf, map::HEARTBEATS, size_of::<HeartbeatSlot>(), MAX_WORKERS)?;
+        let bans = match police.ban_sets {
+            0 => None,
+            sets => {
+                let table = Arc::new(mapped(&mut ebpf, map::BANS, size_of::<BanSet>(), sets)?);
+                Some(Bans { table, sets, key: source_key })
+            }
         };
+        let known = match police.known_sets {
+            0 => None,
+            sets => {
+                let table = Arc::new(mapped(&mut ebpf, map::KNOWN, size_of::<KnownSet>(), sets)?);
+                Some(KnownSources { table, sets, key: source_key })
+            }
+        };
+        let access_list = AccessList::new(bans, take(&mut ebpf, map::PREFIXES)?, switches.clone());
         Ok(Self {
             ebpf,
             listeners,
+            switches,
             sockets,
             counters,
             heartbeats: Arc::new(heartbeats),
+            access_list: Some(access_list),
+            known,
             packet_log,
             queues: options.queues,
             workers: options.workers,
@@ -164,18 +223,13 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// [`MapError::TooManyListeners`] beyond [`MAX_LISTENERS`], [`MapError::Unspecified`] for a wildcard
+    /// [`MapError::TooManyListeners`] beyond [`MAX_LISTENERS`](crate::MAX_LISTENERS), [`MapError::Unspecified`] for a wildcard
     /// address: packets carry addresses of the interface, so name them one by one.
     pub fn listen(&mut self, listener: SocketAddr) -> Result<(), MapError> {
         if listener.ip().is_unspecified() {
             return Err(MapError::Unspecified { listener });
         }
-        self.listeners.insert(ListenerKey::from(listener), 0, 0).map_err(|error| {
-            match error::os_error(&error) {
-                Some(libc::E2BIG) => MapError::TooManyListeners { limit: MAX_LISTENERS },
-                _ => MapError::kernel(map::LISTENERS, error),
-            }
-        })
+        self.listeners.add(listener, &self.switches)
     }
 
     /// Leaves datagrams to `listener` to the kernel again; nothing happens when it was none.
@@ -184,12 +238,7 @@ impl Program {
     ///
     /// [`MapError::Kernel`].
     pub fn unlisten(&mut self, listener: SocketAddr) -> Result<(), MapError> {
-        match self.listeners.remove(&ListenerKey::from(listener)) {
-            Err(error) if error::os_error(&error) != Some(libc::ENOENT) => {
-                Err(MapError::kernel(map::LISTENERS, error))
-            }
-            _ => Ok(()),
-        }
+        self.listeners.remove(listener, &self.switches)
     }
 
     /// Gives what comes by `queue` and belongs to `worker` to the AF_XDP socket `socket`, in place of the one before.
@@ -236,6 +285,16 @@ impl Program {
         heart.ok_or(MapError::NoSuchWorker { worker, workers: self.workers })
     }
 
+    /// Who is trusted and who is banned, once: it belongs to whoever decides that, and may outlive the program.
+    pub fn access_list(&mut self) -> Option<AccessList> {
+        self.access_list.take()
+    }
+
+    /// Where workers publish who is registered; none without budgets.
+    pub fn known_sources(&self) -> Option<KnownSources> {
+        self.known.clone()
+    }
+
     /// Packets by [`Counter`], summed over the CPUs. CPUs are read one after the other while packets
     /// arrive, so the sum over counters is exact only when the interface is quiet.
     ///
@@ -277,4 +336,33 @@ impl Program {
 fn take<M: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, LoadError> {
     let map = ebpf.take_map(name).ok_or(LoadError::Missing { name })?;
     M::try_from(map).map_err(|_| LoadError::Missing { name })
+}
+
+/// Maps the array `name` of the object, which has `entries` values of `value_len` bytes, into this process.
+fn mapped(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    value_len: usize,
+    entries: u32,
+) -> Result<MappedWords, LoadError> {
+    let Some(Map::Array(data)) = ebpf.take_map(name) else { return Err(LoadError::Missing { name }) };
+    MappedWords::map(&data, value_len, entries).map_err(|source| LoadError::Mapping { name, source })
+}
+
+/// Words that nobody else knows.
+fn random() -> Result<[u64; 5], LoadError> {
+    let mut bytes = [0; 40];
+    // Up to 256 bytes come whole, and without waiting once the system is up (getrandom(2)).
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    match filled {
+        Ok(count) if count == bytes.len() => {}
+        Ok(_) => return Err(LoadError::Random(io::ErrorKind::UnexpectedEof.into())),
+        Err(error) => return Err(LoadError::Random(error.into())),
+    }
+    let (words, _) = bytes.as_chunks::<8>();
+    let mut secret = [0; 5];
+    for (to, from) in secret.iter_mut().zip(words) {
+        *to = u64::from_ne_bytes(*from);
+    }
+    Ok(secret)
 }

@@ -89,7 +89,8 @@ mod tests {
     #[test]
     fn a_report_names_its_counter() {
         assert_eq!(verdict("queue 3 counter 0"), Some((3, Counter::Redirect)));
-        assert_eq!(verdict("queue 0 counter 1"), Some((0, Counter::PassNotListener)));
+        let other = format!("queue 0 counter {}", Counter::PassNotListener as u32);
+        assert_eq!(verdict(&other), Some((0, Counter::PassNotListener)));
         assert_eq!(verdict("queue 0 counter 999"), None);
         assert_eq!(verdict("something else"), None);
     }

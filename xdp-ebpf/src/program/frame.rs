@@ -7,6 +7,8 @@ use core::marker::PhantomData;
 use aya_ebpf::programs::XdpContext;
 use strowger_wire::Load;
 
+use crate::maps;
+
 /// The packet of one run of the program.
 pub(crate) struct Frame<'a> {
     data: usize,
@@ -17,14 +19,51 @@ pub(crate) struct Frame<'a> {
 impl<'a> Frame<'a> {
     #[inline(always)]
     pub(crate) fn of(ctx: &'a XdpContext) -> Self {
-        Self { data: ctx.data(), data_end: ctx.data_end(), context: PhantomData }
+        // SAFETY: the context is the kernel's, and these are words of it, which the verifier turns into pointers.
+        // Volatile, so that they are read anew for each frame: the verifier then knows nothing of its bounds yet, and
+        // what it knows from before doesn't tell ways apart.
+        let (data, data_end) = unsafe {
+            ((&raw const (*ctx.ctx).data).read_volatile(), (&raw const (*ctx.ctx).data_end).read_volatile())
+        };
+        Self { data: data as usize, data_end: data_end as usize, context: PhantomData }
     }
+}
+
+/// `address`, of which the compiler knows nothing any more. From what was compared before it would conclude that some of
+/// the comparisons with `data_end` are needless, and the verifier doesn't follow that.
+#[inline(always)]
+fn place(mut address: usize) -> usize {
+    // SAFETY: a move to itself. It can't be less: the kernel refuses line numbers of no instruction.
+    unsafe { asm!("{0} = {0}", inout(reg) address, options(pure, nomem, nostack, preserves_flags)) };
+    address
+}
+
+/// Reads an integer by one instruction. The compiler would read it byte by byte, because it can't know that packets
+/// may be read at any address, as the kernel allows on the machines that it has a JIT for.
+macro_rules! read {
+    ($frame:ident, $offset:ident, $int:ident) => {{
+        let at = place($frame.data + $offset);
+        if at + size_of::<$int>() > $frame.data_end {
+            return None;
+        }
+        let value: u64;
+        // SAFETY: as in `load`; the verifier proves that the bytes are the packet's. Nothing is written.
+        unsafe {
+            asm!(
+                concat!("{} = *(", stringify!($int), " *)({} + 0)"),
+                out(reg) value,
+                in(reg) at,
+                options(pure, readonly, nostack)
+            );
+        }
+        Some(value as $int)
+    }};
 }
 
 impl Load for Frame<'_> {
     #[inline(always)]
     fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        let at = self.data + offset;
+        let at = place(self.data + offset);
         if at + N > self.data_end {
             return None;
         }
@@ -35,16 +74,31 @@ impl Load for Frame<'_> {
     }
 
     #[inline(always)]
-    fn word(&self, offset: usize) -> Option<u64> {
-        let at = self.data + offset;
-        if at + size_of::<u64>() > self.data_end {
-            return None;
-        }
-        let word;
-        // SAFETY: as above. One instruction, because the compiler would read eight bytes one by one where it can't
-        // know that they are aligned; the kernels that the loader meets don't ask for it.
-        unsafe { asm!("{} = *(u64 *)({} + 0)", out(reg) word, in(reg) at, options(readonly, nostack)) };
-        Some(u64::from_le(word))
+    fn u16(&self, offset: usize) -> Option<u16> {
+        read!(self, offset, u16)
+    }
+
+    #[inline(always)]
+    fn u32(&self, offset: usize) -> Option<u32> {
+        read!(self, offset, u32)
+    }
+
+    #[inline(always)]
+    fn u64(&self, offset: usize) -> Option<u64> {
+        read!(self, offset, u64)
+    }
+
+    #[inline(always)]
+    fn blur(&self, offset: usize) -> usize {
+        let Some(cpu) = maps::this_cpu() else { return 0 };
+        let scratch = &raw mut cpu.scratch;
+        // SAFETY: one word of this CPU's own memory; volatile, so that it is written and read indeed. What comes out of
+        // a map is any number to the verifier.
+        let number = unsafe {
+            scratch.write_volatile(offset as u64);
+            scratch.read_volatile()
+        };
+        number as usize & 4095
     }
 
     #[inline(always)]

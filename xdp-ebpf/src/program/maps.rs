@@ -1,17 +1,25 @@
 //! The maps, and the one thing the program does with each. Layouts are `strowger_xdp`'s.
+//!
+//! Look-ups in arrays cost no call: the verifier writes them out in place. So everything that each packet asks for is
+//! an array.
 
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG};
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, XskMap};
+use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
+use aya_ebpf::maps::{Array, PerCpuArray, XskMap};
+use strowger_xdp::source::{BanSet, BudgetSet, KnownSet};
 use strowger_xdp::{
-    Counter, CounterBlock, HEARTBEAT_STALE_NS, HeartbeatSlot, ListenerKey, MAX_LISTENERS, MAX_QUEUES,
-    MAX_WORKERS, socket_slot,
+    Counter, CounterBlock, HEARTBEAT_STALE_NS, HeartbeatSlot, LISTENER_SETS, ListenerKey, ListenerSet,
+    MAX_PREFIXES, MAX_QUEUES, MAX_WORKERS, Switches, socket_slot,
 };
 
 #[map]
-static LISTENERS: HashMap<ListenerKey, u32> = HashMap::with_max_entries(MAX_LISTENERS, BPF_F_RDONLY_PROG);
+static SWITCHES: Array<Switches> = Array::with_max_entries(1, BPF_F_RDONLY_PROG);
+
+#[map]
+static LISTENERS: Array<ListenerSet> = Array::with_max_entries(LISTENER_SETS, BPF_F_RDONLY_PROG);
 
 #[map]
 static SOCKETS: XskMap = XskMap::with_max_entries(MAX_QUEUES * MAX_WORKERS, 0);
@@ -23,10 +31,82 @@ static HEARTBEATS: Array<HeartbeatSlot> = Array::with_max_entries(MAX_WORKERS, B
 #[map]
 static COUNTERS: PerCpuArray<CounterBlock> = PerCpuArray::with_max_entries(1, 0);
 
-/// Whether datagrams to `key` are ours.
+// The loader sets how many sets these three have.
+#[map]
+static BANS: Array<BanSet> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static KNOWN: Array<KnownSet> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static BUDGETS: Array<BudgetSet> = Array::with_max_entries(1, 0);
+
+#[map]
+static PREFIXES: LpmTrie<[u64; 2], u32> = LpmTrie::with_max_entries(MAX_PREFIXES, 0);
+
+/// Whether datagrams to `key`, with port `port`, are ours.
 #[inline(always)]
-pub(crate) fn is_listener(key: &ListenerKey) -> bool {
-    LISTENERS.get_ptr(key).is_some()
+pub(crate) fn is_listener(key: &ListenerKey, port: u16) -> bool {
+    let Some(switches) = SWITCHES.get(0) else { return false };
+    if switches.ports & ListenerKey::port_bit(port) == 0 {
+        return false;
+    }
+    let Some(set) = LISTENERS.get(key.set()) else { return false };
+    set.iter().any(|listener| listener.equals(key))
+}
+
+/// Whether there are prefixes to look up.
+#[inline(always)]
+pub(crate) fn has_prefixes() -> bool {
+    SWITCHES.get(0).is_some_and(|switches| switches.prefixes != 0)
+}
+
+/// The value of the longest prefix that `address` has.
+#[inline(always)]
+pub(crate) fn prefix_of(address: [u64; 2]) -> Option<u32> {
+    PREFIXES.get(Key::new(128, address)).copied()
+}
+
+/// A set of the table of bans.
+#[inline(always)]
+pub(crate) fn bans(set: u32) -> Option<*const BanSet> {
+    BANS.get_ptr(set)
+}
+
+/// A set of the table of known sources.
+#[inline(always)]
+pub(crate) fn known(set: u32) -> Option<*const KnownSet> {
+    KNOWN.get_ptr(set)
+}
+
+/// A set of the table of budgets.
+#[inline(always)]
+pub(crate) fn budgets(set: u32) -> Option<*mut BudgetSet> {
+    BUDGETS.get_ptr_mut(set)
+}
+
+/// What this CPU has to itself.
+#[inline(always)]
+pub(crate) fn this_cpu() -> Option<&'static mut CounterBlock> {
+    // SAFETY: a pointer that the lookup returned is valid for the whole value and for the whole run. It is this CPU's
+    // own copy, XDP isn't interrupted by itself on one CPU, and no caller keeps the reference.
+    COUNTERS.get_ptr_mut(0).map(|block| unsafe { &mut *block })
+}
+
+/// CLOCK_MONOTONIC in nanoseconds, as of the kernel's last tick: it lags by up to 10 ms, and by one tick more in the
+/// moment of a tick.
+///
+/// It moves with the count of jiffies, which is one load, so the kernel's clock is asked once in each tick alone: the
+/// call costs as much as the rest of the program up to it.
+#[inline(always)]
+pub(crate) fn now_ns() -> u64 {
+    // SAFETY: takes no argument and can't fail.
+    let jiffies = unsafe { bpf_jiffies64() };
+    let Some(cpu) = this_cpu() else { return 0 };
+    if cpu.clock_jiffies != jiffies {
+        // SAFETY: as above.
+        cpu.clock_ns = unsafe { bpf_ktime_get_coarse_ns() };
+        cpu.clock_jiffies = jiffies;
+    }
+    cpu.clock_ns
 }
 
 /// What is known about a worker.
@@ -46,11 +126,8 @@ pub(crate) fn liveness(worker: u32) -> Liveness {
     if beat_ns == 0 {
         return Liveness::NeverBeat;
     }
-    // SAFETY: takes no argument and can't fail. The coarse clock is a memory read where the precise one
-    // asks the hardware (17 ns less of 96 for a packet); against 100 ms its tick doesn't matter.
-    let now_ns = unsafe { bpf_ktime_get_coarse_ns() };
     // The coarse clock lags, so a beat may seem to come from the future: that is age 0.
-    if now_ns.saturating_sub(beat_ns) > HEARTBEAT_STALE_NS { Liveness::Stale } else { Liveness::Alive }
+    if now_ns().saturating_sub(beat_ns) > HEARTBEAT_STALE_NS { Liveness::Stale } else { Liveness::Alive }
 }
 
 /// Gives the packet to the socket of `worker` on `queue`; false when there is none.
@@ -62,11 +139,7 @@ pub(crate) fn redirect(queue: u32, worker: u32) -> bool {
 /// Adds one packet to `counter`, on this CPU.
 #[inline(always)]
 pub(crate) fn count(counter: Counter) {
-    let Some(block) = COUNTERS.get_ptr_mut(0) else { return };
-    // SAFETY: a pointer that the lookup returned is valid for the whole value and for the whole run. It
-    // is this CPU's own copy, and XDP isn't interrupted by itself on one CPU.
-    let block = unsafe { &mut *block };
-    if let Some(value) = block.values.get_mut(counter as usize) {
+    if let Some(value) = this_cpu().and_then(|cpu| cpu.values.get_mut(counter as usize)) {
         *value += 1;
     }
 }

@@ -51,6 +51,13 @@ pub(crate) fn to(listener: &str) -> Packet {
 }
 
 impl Packet {
+    /// From another address and port.
+    pub(crate) fn from(mut self, src: SocketAddr) -> Self {
+        assert_eq!(src.is_ipv4(), self.dst.is_ipv4());
+        self.src = src;
+        self
+    }
+
     pub(crate) fn mac(mut self, dst_mac: [u8; 6]) -> Self {
         self.dst_mac = dst_mac;
         self

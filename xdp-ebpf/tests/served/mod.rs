@@ -5,11 +5,13 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::time::{ClockId, clock_gettime};
-use strowger_xdp::{Counter, Heartbeat, LoadError, LoadOptions, Program};
+use strowger_xdp::{Action, Counter, Heartbeat, LoadError, LoadOptions, Program};
 
 use crate::skip::skip;
 
+pub(crate) const XDP_DROP: u32 = 1;
 pub(crate) const XDP_PASS: u32 = 2;
+pub(crate) const XDP_TX: u32 = 3;
 pub(crate) const XDP_REDIRECT: u32 = 4;
 
 /// The program with queue 0 served by every worker.
@@ -66,7 +68,12 @@ impl Served {
         let [counter] = moved[..] else { panic!("{name}: not one counter moved but {moved:?}") };
         assert_eq!(after[counter as usize], before[counter as usize] + 1, "{name}: moved by more than one");
         assert_eq!(run.packet, packet, "{name}: bytes changed");
-        let action = if counter == Counter::Redirect { XDP_REDIRECT } else { XDP_PASS };
+        let action = match counter.action() {
+            Action::Redirect => XDP_REDIRECT,
+            Action::Transmit => XDP_TX,
+            Action::Drop => XDP_DROP,
+            Action::Pass => XDP_PASS,
+        };
         assert_eq!(run.action, action, "{name}: {counter:?} but another action");
         counter
     }
