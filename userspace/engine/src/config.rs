@@ -34,7 +34,7 @@ pub mod limit {
     pub const PATH: usize = 1024;
     /// Seconds a binding may be granted: 2^31 - 1, over which other implementations overflow.
     pub const EXPIRES: u32 = i32::MAX as u32;
-    /// Entries of the expiry queue looked at in one [`Engine::on_timeout`](crate::Engine::on_timeout): about 100 µs.
+    /// Records that may have run out looked at, or filed anew, in one [`Engine::on_timeout`](crate::Engine::on_timeout): about 100 µs.
     pub const EXPIRY_BATCH: usize = 256;
     /// Seconds a user without any binding stays known, so that calls get 480 and not 404.
     pub const KNOWN: u64 = 600;
