@@ -39,6 +39,11 @@ impl Knob {
     pub fn of_the_machine(&self) -> bool {
         matches!(self, Self::HugePages | Self::Governor(_) | Self::Irqbalance)
     }
+
+    /// Whether it is read from the device's directory in /sys, which is that of the network namespace it was mounted in.
+    pub fn in_device_files(&self) -> bool {
+        matches!(self, Self::Device(_) | Self::Irq(_))
+    }
 }
 
 impl fmt::Display for Knob {
@@ -72,6 +77,12 @@ impl Default for Roots {
 }
 
 impl Roots {
+    /// Whether /sys is that of the namespace in which the device of this name has this index.
+    pub fn is_of(&self, interface: &str, index: u32) -> bool {
+        let text = fs::read_to_string(self.device(interface).join("ifindex"));
+        text.is_ok_and(|text| text.trim().parse() == Ok(index))
+    }
+
     /// A device's directory.
     pub(crate) fn device(&self, interface: &str) -> PathBuf {
         self.sys.join("class/net").join(interface)

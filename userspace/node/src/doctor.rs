@@ -3,6 +3,8 @@
 //! Looks only; attaches and changes nothing. A finding is *good*, a *note* (works, but not at its best) or *bad* (the node
 //! would not start). Any bad one makes the exit code 9.
 
+mod nic;
+
 use std::io::IsTerminal;
 use std::net::UdpSocket;
 use std::path::Path;
@@ -235,6 +237,7 @@ fn device_findings(config: &Config, device: &Device, findings: &mut Vec<Finding>
     let bytes = u64::from(wanted) * dataplane::nic::UMEM_BYTES;
     findings.push(memlock(bytes));
     findings.push(huge_pages(bytes));
+    findings.extend(nic::findings(config, device));
 }
 
 /// AF_XDP charges UMEM to RLIMIT_MEMLOCK unless the process has CAP_IPC_LOCK.
