@@ -9,13 +9,14 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::phone::Phone;
 use super::verdict::Evidence;
-use super::{EVIDENCE, MODE, STEP, TROUBLE, image};
+use super::{EVIDENCE, MODE, STEP, TROUBLE, WORKERS, image};
+use crate::failure::Doing as _;
 use crate::lab::Lab;
 use crate::namespace::Namespace;
 use crate::node::{Configuration, Console, Node, Status};
@@ -39,18 +40,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// # Errors
 /// None; the signature is that of a verb.
 pub(super) fn run() -> Result<(), Failure> {
-    match witnessed() {
-        Ok(evidence) => match serde_json::to_string(&evidence) {
-            Ok(text) => println!("{EVIDENCE}{text}"),
-            Err(error) => println!("{TROUBLE}{error}"),
-        },
-        Err(failure) => {
-            for line in failure.to_string().lines() {
-                println!("{TROUBLE}{line}");
-            }
-            // Standard error is the console, whose log the host keeps.
-            eprintln!("{}", fs::read_to_string(NODE_LOG).unwrap_or_default());
+    if let Err(failure) = witnessed() {
+        for line in failure.to_string().lines() {
+            println!("{TROUBLE}{line}");
         }
+        // Standard error is the console, whose log the host keeps.
+        eprintln!("{}", fs::read_to_string(NODE_LOG).unwrap_or_default());
     }
     Ok(())
 }
@@ -59,36 +54,51 @@ fn say(doing: &str) {
     println!("{STEP}{doing}");
 }
 
-fn witnessed() -> Result<Evidence, Failure> {
+/// One node after the other, and a line of evidence for each.
+fn witnessed() -> Result<(), Failure> {
     say("setting up the network");
     let phones = Namespace::new("phones");
     wire(&phones)?;
-    say("starting the node");
-    let mut node = start()?;
+    for workers in WORKERS {
+        let evidence = calls(&phones, workers)?;
+        println!("{EVIDENCE}{}", serde_json::to_string(&evidence).doing("write the evidence")?);
+        // The kernel lets go of a queue a moment after its process died.
+        let until = Instant::now() + PATIENCE;
+        while !sockets()?.is_empty() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    Ok(())
+}
+
+/// Registrations and calls through a node with so many workers.
+fn calls(phones: &Namespace, workers: u32) -> Result<Evidence, Failure> {
+    say(&format!("{workers} workers: starting the node"));
+    let mut node = start(workers)?;
     let first = node.wait_until_up(PATIENCE)?;
     let peer = |port| SocketAddr::from((Lab::PEERS_V4, port));
     let mut calling = phones.enter_on_a_thread(|| Phone::new(peer(CALLING_PORT), Lab::node_v4()))??;
     let mut called = phones.enter_on_a_thread(|| Phone::new(peer(CALLED_PORT), Lab::node_v4()))??;
     // The first messages go by the kernel, until both sides know each other's link-layer address.
-    say("waiting for the first answer by AF_XDP");
+    say(&format!("{workers} workers: waiting for the first answer by AF_XDP"));
     let before = warmed(&node, &mut called, &first)?;
     let earlier = called.repeated();
-    say("registering");
+    say(&format!("{workers} workers: registering"));
     for user in 0..USERS {
-        called.register(&format!("user{user}"), &format!("register-{user}"))?;
+        called.register(&format!("user{user}"), &format!("register-{workers}-{user}"))?;
     }
-    say("calling");
+    say(&format!("{workers} workers: calling"));
     let (stop, damaged, twice) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let repeated = called.repeated() - earlier;
     std::thread::scope(|scope| {
         scope.spawn(|| called.serve(&stop, &damaged, &twice));
         let made = (0..USERS * CALLS_EACH).try_for_each(|number| {
-            calling.call(&format!("user{}", number % USERS), &format!("call-{number}"))
+            calling.call(&format!("user{}", number % USERS), &format!("call-{workers}-{number}"))
         });
         stop.store(true, Ordering::Relaxed);
         made
     })?;
-    say("asking the witnesses");
+    say(&format!("{workers} workers: asking the witnesses"));
     let after = node.status()?;
     let queues = after.whole["dataplane"]["queues"].as_array().cloned().unwrap_or_default();
     let number = |value: &Value| value.as_u64().unwrap_or(0);
@@ -97,11 +107,17 @@ fn witnessed() -> Result<Evidence, Failure> {
     for (place, frames) in queues.iter().filter_map(|queue| queue["balance"].as_object()).flatten() {
         *balance.entry(place.clone()).or_insert(0) += number(frames);
     }
+    let received = |status: &Status, id| {
+        let worker = status.workers.iter().find(|worker| worker.id == id);
+        worker.map_or(0, |worker| worker.counted("rx_xsk"))
+    };
     Ok(Evidence {
         kernel: machine::kernel(),
         driver: after.whole["dataplane"]["driver"].as_str().unwrap_or_default().to_owned(),
         mode: after.dataplane.mode.clone(),
         sockets: sockets()?,
+        wanted_workers: workers,
+        workers: after.workers.iter().map(|it| received(&after, it.id) - received(&before, it.id)).collect(),
         registered: USERS,
         calls: USERS * CALLS_EACH,
         repeated: repeated + calling.repeated() + twice.load(Ordering::Relaxed),
@@ -126,7 +142,7 @@ fn wire(phones: &Namespace) -> Result<(), Failure> {
     Ok(())
 }
 
-fn start() -> Result<Node, Failure> {
+fn start(workers: u32) -> Result<Node, Failure> {
     let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let mode =
         command_line.split_whitespace().find_map(|word| word.strip_prefix(MODE)).unwrap_or("zero-copy");
@@ -137,7 +153,7 @@ fn start() -> Result<Node, Failure> {
         interface: NODE_NIC.to_owned(),
         netns: None,
         mode: mode.to_owned(),
-        workers: Some(1),
+        workers: Some(workers),
         plane: String::new(),
         listen: vec![Lab::node_v4()],
         open: true,

@@ -23,6 +23,10 @@ pub(super) struct Evidence {
     pub mode: String,
     /// `umem(…)` of each AF_XDP socket, as the kernel tells it to `ss`.
     pub sockets: Vec<String>,
+    /// How many workers were asked for.
+    pub wanted_workers: u32,
+    /// How many messages each worker took from its rings.
+    pub workers: Vec<u64>,
     /// Phones that registered: a request each, answered where it lay.
     pub registered: u64,
     /// Calls from INVITE to the 200 for BYE.
@@ -86,10 +90,15 @@ impl Evidence {
             own <= most,
             format!("{own} messages left from chunks of our own, and there is reason for {most}"),
         );
-        for way in ["rx_kernel", "tx_kernel"] {
+        // By the kernel's sockets, or by another worker than the one that the Call-ID chose: neither has a reason here.
+        for way in ["rx_kernel", "tx_kernel", "handed_over_out", "steered_astray"] {
             let count = self.counted(way);
-            must(count == 0, format!("{way}: {count} messages went by the kernel's sockets"));
+            must(count == 0, format!("{way}: {count} messages went another way"));
         }
+        must(
+            self.workers.len() == self.wanted_workers as usize && !self.workers.contains(&0),
+            format!("of {} workers these many messages each: {:?}", self.wanted_workers, self.workers),
+        );
         must(
             self.bad_addresses == 0,
             format!("{} frames came back with a wrong address", self.bad_addresses),
@@ -107,10 +116,9 @@ impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} on {}: {} registrations, {} calls; of {} messages sent {} left in the chunk they came in and {} were \
-             the node's own",
-            self.mode,
-            self.driver,
+            "{} workers: {} registrations, {} calls; of {} messages sent {} left in the chunk they came in, {} were the \
+             node's own",
+            self.workers.len(),
             self.registered,
             self.calls,
             self.counted("tx_xsk"),
@@ -131,6 +139,8 @@ mod tests {
             driver: "virtio_net".to_owned(),
             mode: "zero-copy".to_owned(),
             sockets: vec!["umem(id:1,size:16777216,chunk_size:4096,qid:0,zc:1,refs:1)".to_owned()],
+            wanted_workers: 2,
+            workers: vec![30, 32],
             registered: 2,
             calls: 10,
             counters: counters.map(|(name, count)| (name.to_owned(), count)).into(),
@@ -165,6 +175,8 @@ mod tests {
         assert!(fault(|e| e.mode = "copy".to_owned()).contains("the mode copy"));
         assert!(fault(|e| e.sockets = vec!["umem(id:1,zc:0)".to_owned()]).contains("zc:0"));
         assert!(fault(|e| e.sockets.clear()).contains("kernel says"));
+        assert!(fault(|e| e.workers = vec![62, 0]).contains("[62, 0]"));
+        assert!(fault(|e| e.workers = vec![62]).contains("of 2 workers"));
     }
 
     #[test]
@@ -178,6 +190,7 @@ mod tests {
         assert!(fault(|e| count(e, &[("tx_own", 11), ("tx_xsk", 73)])).contains("reason for 10"));
         assert!(fault(|e| count(e, &[("rx_kernel", 1)])).contains("rx_kernel: 1"));
         assert!(fault(|e| count(e, &[("tx_kernel", 1)])).contains("tx_kernel: 1"));
+        assert!(fault(|e| count(e, &[("steered_astray", 1)])).contains("steered_astray: 1"));
         assert!(!Evidence::default().faults().is_empty(), "nothing seen is nothing proven");
     }
 
