@@ -1,6 +1,6 @@
 //! The guest's kernel: one of Debian's for clouds, from trixie-backports, unpacked and never installed.
 //!
-//! virtio-net binds AF_XDP with zero copy in both directions since Linux 6.14, and few machines run one so new. apt gets the
+//! virtio-net binds AF_XDP with zero copy in both directions in new kernels only, and few machines run one. apt gets the
 //! package, with directories of this chore's own, so the machine's sources, lists and packages stay as they are; apt
 //! checks the archive's signature with Debian's keyring. What was got once stays under the target directory.
 
