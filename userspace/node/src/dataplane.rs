@@ -19,6 +19,7 @@ use strowger_wire::steer::SteeringKey;
 use strowger_xdp::Program;
 use strowger_xsk::{Device, KernelSocket, Mirror};
 
+use crate::calls::Errands;
 use crate::config::{Auto, Config, Steering};
 use crate::egress::FastPath;
 use crate::fault::Fault;
@@ -58,6 +59,8 @@ pub(crate) struct Running {
     pub cpu: Option<usize>,
     /// Where it answers.
     pub desk: Arc<Desk<Report>>,
+    /// Where operators' errands are left for it.
+    pub errands: Arc<Errands>,
     thread: JoinHandle<()>,
 }
 
@@ -170,13 +173,14 @@ impl Plane {
             let polling = config.dataplane.polling;
             let parts = Parts { engine, queues, kernel, heartbeat, fast, names, exchange, polling };
             let desk = Arc::new(Desk::default());
-            let worker = Worker::new(parts, Arc::clone(&desk), Arc::clone(&orders.0))
-                .map_err(|e| Fault::Other(format!("worker {id}: {e}")))?;
+            let errands = Arc::new(Errands::default());
+            let shared = (Arc::clone(&desk), Arc::clone(&errands), Arc::clone(&orders.0));
+            let worker = Worker::new(parts, shared).map_err(|e| Fault::Other(format!("worker {id}: {e}")))?;
             let thread = thread(format!("worker-{id}"), move || {
                 pin(id, cpu);
                 worker.run();
             })?;
-            workers.push(Running { id, cpu, desk, thread });
+            workers.push(Running { id, cpu, desk, errands, thread });
         }
         let lost = Arc::new(AtomicBool::new(false));
         if let Some(device) = facts.device.clone() {

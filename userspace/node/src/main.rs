@@ -1,6 +1,7 @@
 //! The binary `strowger`: reads the command line, runs one subcommand, turns its fault into a line and an exit code.
 #![forbid(unsafe_code)]
 
+mod calls;
 mod config;
 mod dataplane;
 mod doctor;
@@ -72,6 +73,34 @@ enum Command {
         after_help = "Examples:\n  strowger status\n  strowger status --json | jq .totals\n  strowger status --watch 1"
     )]
     Status(StatusArgs),
+    /// List the calls that go through the node.
+    #[command(
+        after_help = "Examples:\n  strowger calls --uri alice@\n  strowger calls --json | jq -r '.calls[].call_id'"
+    )]
+    Calls {
+        /// The node's status socket; by default the only one in /run/strowger.
+        #[arg(long, value_name = "PATH")]
+        socket: Option<PathBuf>,
+        /// Print them as one JSON object.
+        #[arg(long)]
+        json: bool,
+        /// Only calls whose caller or callee has this in its URI.
+        #[arg(long, value_name = "PART")]
+        uri: Option<String>,
+        /// How many to show.
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = at_most_calls)]
+        most: usize,
+    },
+    /// End a call that is up: a BYE to each end.
+    #[command(after_help = "Example:\n  strowger kill 3848276298220188511@192.0.2.11")]
+    Kill {
+        /// Its Call-ID, as `strowger calls` shows it. All dialogs of a forked call have the same.
+        #[arg(value_name = "CALL-ID")]
+        call_id: String,
+        /// The node's status socket; by default the only one in /run/strowger.
+        #[arg(long, value_name = "PATH")]
+        socket: Option<PathBuf>,
+    },
     /// Users who can authenticate.
     #[command(subcommand)]
     User(UserCommand),
@@ -102,6 +131,11 @@ struct StatusArgs {
     watch: Option<u64>,
 }
 
+fn at_most_calls(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|n| (1..=calls::MOST).contains(n));
+    number.ok_or_else(|| format!("1 to {}", calls::MOST))
+}
+
 fn main() -> ExitCode {
     let result = match CommandLine::parse().command {
         Command::Run { config } => Config::read(&config).map_err(Fault::from).and_then(run::run),
@@ -110,6 +144,8 @@ fn main() -> ExitCode {
             Config::read(&config).map_err(Fault::from).and_then(|c| doctor::doctor(&c, json))
         }
         Command::User(UserCommand::Hash(args)) => password::hash(&args),
+        Command::Calls { socket, json, uri, most } => calls::client::calls(socket, json, uri, most),
+        Command::Kill { call_id, socket } => calls::client::kill(socket, call_id),
         Command::Status(args) => status::client::run(args.socket, args.json, args.all, args.watch),
     };
     match result {

@@ -105,9 +105,12 @@ async fn serve(
         () = asked_to_end(&view, &mut terminate, &mut interrupt) => Ok(()),
         () = gateways(&view) => Err(Fault::Other("the watch over gateways ended".to_owned())),
         () = watchdog(&view) => Err(Fault::Other("the watchdog ended".to_owned())),
-        served = socket.serve(|| {
+        served = socket.serve({
             let view = Rc::clone(&view);
-            async move { view.status().await }
+            move |request| {
+                let view = Rc::clone(&view);
+                async move { view.answer(request).await }
+            }
         }) => {
             Err(Fault::Other(format!("the status socket ended: {served:?}")))
         }

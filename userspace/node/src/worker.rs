@@ -36,6 +36,7 @@ pub(crate) use self::count::{Count, Counts};
 pub(crate) use self::exchange::{Exchange, Spread};
 use self::lane::Lane;
 pub(crate) use self::report::{QueueReport, Report};
+use crate::calls::Errands;
 use crate::config::Polling;
 use crate::egress::FastPath;
 use crate::names::Asker;
@@ -97,6 +98,7 @@ pub(crate) struct Worker {
     /// How often it asks its kernel sockets while there is other work.
     kernel_every: Duration,
     desk: Arc<Desk<Report>>,
+    errands: Arc<Errands>,
     orders: Arc<Orders>,
     sleeper: OwnedFd,
 }
@@ -110,7 +112,10 @@ const BELL: u64 = 2;
 
 impl Worker {
     /// A worker over its parts. Fails when the kernel has no epoll descriptor left.
-    pub(crate) fn new(parts: Parts, desk: Arc<Desk<Report>>, orders: Arc<Orders>) -> std::io::Result<Worker> {
+    pub(crate) fn new(
+        parts: Parts,
+        (desk, errands, orders): (Arc<Desk<Report>>, Arc<Errands>, Arc<Orders>),
+    ) -> std::io::Result<Worker> {
         let Parts { engine, queues, kernel, heartbeat, fast, names, exchange, polling } = parts;
         let sleeper = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let sources = (queues.iter().map(|queue| (queue.socket.as_fd(), QUEUE)))
@@ -124,7 +129,7 @@ impl Worker {
         let kernel_every =
             if queues.is_empty() && patience.is_none() { Duration::ZERO } else { KERNEL_EVERY };
         let lane = Lane::new(engine, fast, names, exchange);
-        Ok(Worker { queues, kernel, heartbeat, lane, patience, kernel_every, desk, orders, sleeper })
+        Ok(Worker { queues, kernel, heartbeat, lane, patience, kernel_every, desk, errands, orders, sleeper })
     }
 
     /// The loop, until told to stop.
@@ -159,6 +164,7 @@ impl Worker {
                 self.lane.engine.on_timeout(now);
             }
             self.lane.names_turn(now);
+            worked |= self.errands.serve(&mut self.lane.engine, now);
             worked |= self.transmit_turn(now);
             if now.since(last_date) >= DATE_EVERY {
                 self.lane.engine.set_wall_clock(now, calendar());

@@ -7,19 +7,16 @@ use std::time::Duration;
 
 use crate::config::SOCKET_DIR;
 use crate::fault::Fault;
-use crate::status::model::{Counts, Status};
+use crate::status::model::{Counts, Request, Status};
 
 /// Longest we wait for the report; a node under load answers in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// `strowger status`.
 pub(crate) fn run(socket: Option<PathBuf>, json: bool, all: bool, watch: Option<u64>) -> Result<(), Fault> {
-    let path = match socket {
-        Some(path) => path,
-        None => only_socket(Path::new(SOCKET_DIR))?,
-    };
+    let path = find(socket)?;
     loop {
-        let text = ask(&path)?;
+        let text = ask_at(&path, &Request::Status)?;
         let mut out = std::io::stdout().lock();
         let shown = if json {
             writeln!(out, "{}", text.trim_end())
@@ -49,6 +46,15 @@ pub(crate) fn run(socket: Option<PathBuf>, json: bool, all: bool, watch: Option<
     }
 }
 
+/// What a node answers to a request: one JSON object. Without a path, it is the only node in the usual place.
+pub(crate) fn ask(socket: Option<PathBuf>, request: &Request) -> Result<String, Fault> {
+    ask_at(&find(socket)?, request)
+}
+
+fn find(socket: Option<PathBuf>) -> Result<PathBuf, Fault> {
+    socket.map_or_else(|| only_socket(Path::new(SOCKET_DIR)), Ok)
+}
+
 /// The one socket in the usual place.
 fn only_socket(dir: &Path) -> Result<PathBuf, Fault> {
     let mut found: Vec<PathBuf> = std::fs::read_dir(dir)
@@ -70,11 +76,14 @@ fn only_socket(dir: &Path) -> Result<PathBuf, Fault> {
     }
 }
 
-/// The report as it came, one JSON object.
-fn ask(path: &Path) -> Result<String, Fault> {
+/// The answer as it came.
+fn ask_at(path: &Path, request: &Request) -> Result<String, Fault> {
     let not_running = |error| Fault::NotRunning { path: path.into(), error };
     let mut stream = UnixStream::connect(path).map_err(not_running)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(not_running)?;
+    let mut line = serde_json::to_vec(request).map_err(|e| Fault::Other(e.to_string()))?;
+    line.push(b'\n');
+    stream.write_all(&line).map_err(not_running)?;
     let mut text = String::new();
     stream.read_to_string(&mut text).map_err(not_running)?;
     Ok(text)
@@ -217,7 +226,7 @@ mod tests {
 
     #[test]
     fn nobody_there_is_said_so() {
-        let fault = ask(Path::new("/nonexistent/x.sock")).expect_err("nobody");
+        let fault = ask_at(Path::new("/nonexistent/x.sock"), &Request::Status).expect_err("nobody");
         assert_eq!(fault.code(), 1);
         assert!(fault.to_string().contains("/nonexistent/x.sock"));
     }

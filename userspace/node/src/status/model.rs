@@ -7,6 +7,27 @@ use serde::{Deserialize, Serialize};
 /// Counter name to value.
 pub(crate) type Counts = BTreeMap<String, u64>;
 
+/// What is asked of a node, as one line of JSON. An empty line, or none, asks for its status.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum Request {
+    /// Its [`Status`].
+    #[default]
+    Status,
+    /// Its calls, as a [`Listing`](crate::calls::Listing).
+    Calls {
+        /// Part of the URI of one of the ends.
+        uri: Option<String>,
+        /// How many at most.
+        most: usize,
+    },
+    /// The end of a call, as [`Killed`](crate::calls::Killed).
+    Kill {
+        /// Its Call-ID.
+        call_id: String,
+    },
+}
+
 /// Everything a node says about itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Status {

@@ -6,17 +6,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use crate::fault::Fault;
-use crate::status::model::Status;
+use crate::status::model::Request;
 
 /// Askers served at once; more wait in the listen queue.
 const AT_ONCE: usize = 8;
 /// An asker that does not read for so long is left.
 const WRITE_PATIENCE: Duration = Duration::from_secs(1);
+/// One that does not say what he wants for so long, neither by closing his side, gets the status.
+const READ_PATIENCE: Duration = Duration::from_millis(500);
+/// Octets of a request at most; a Call-ID has up to 1,024 (and six times as many in JSON).
+const REQUEST: u64 = 16_384;
 
 /// The socket's file; removed when dropped.
 #[derive(Debug)]
@@ -67,11 +71,11 @@ impl Bound {
         Ok(bound)
     }
 
-    /// Serves for ever. `status` makes one report.
-    pub(crate) async fn serve<F, S>(&mut self, status: S) -> io::Result<()>
+    /// Serves for ever. `reply` makes the answer to one request, a line of JSON.
+    pub(crate) async fn serve<F, S>(&mut self, reply: S) -> io::Result<()>
     where
-        S: Fn() -> F,
-        F: Future<Output = Status> + 'static,
+        S: Fn(Request) -> F + Clone + 'static,
+        F: Future<Output = Vec<u8>> + 'static,
     {
         let Some(listener) = self.listener.take() else { return Err(io::Error::other("served twice")) };
         listener.set_nonblocking(true)?;
@@ -88,17 +92,28 @@ impl Bound {
                     continue;
                 }
             };
-            let report = status();
+            let reply = reply.clone();
             tokio::task::spawn_local(async move {
-                answer(stream, &report.await).await;
+                answer(stream, reply).await;
                 drop(place);
             });
         }
     }
 }
 
-async fn answer(mut stream: UnixStream, status: &Status) {
-    let Ok(mut text) = serde_json::to_vec(status) else { return };
+async fn answer<F: Future<Output = Vec<u8>>>(mut stream: UnixStream, reply: impl FnOnce(Request) -> F) {
+    let mut line = Vec::new();
+    let mut reader = BufReader::new((&mut stream).take(REQUEST));
+    // Whatever was said by then counts.
+    let _ = tokio::time::timeout(READ_PATIENCE, reader.read_until(b'\n', &mut line)).await;
+    let request = match line.trim_ascii() {
+        [] => Ok(Request::Status),
+        line => serde_json::from_slice(line),
+    };
+    let mut text = match request {
+        Ok(request) => reply(request).await,
+        Err(error) => serde_json::json!({ "error": error.to_string() }).to_string().into_bytes(),
+    };
     text.push(b'\n');
     // An asker who went away is his own business.
     let _ = tokio::time::timeout(WRITE_PATIENCE, stream.write_all(&text)).await;
@@ -107,6 +122,43 @@ async fn answer(mut stream: UnixStream, status: &Status) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_asked_decides_what_is_answered() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("node.sock");
+        let mut bound = Bound::bind(&path).expect("binds");
+        let local = tokio::task::LocalSet::new();
+        local.spawn_local(async move {
+            bound.serve(|request| async move { format!("{request:?}").into_bytes() }).await
+        });
+        let ask = async |text: &str, shutdown: bool| {
+            let mut stream = UnixStream::connect(&path).await.expect("connects");
+            stream.write_all(text.as_bytes()).await.expect("writes");
+            if shutdown {
+                stream.shutdown().await.expect("shuts down");
+            }
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.expect("reads");
+            answer
+        };
+        local
+            .run_until(async {
+                for (text, shutdown, answer) in [
+                    ("", true, "Status\n"),
+                    ("", false, "Status\n"),
+                    ("\n", false, "Status\n"),
+                    ("{\"ask\":\"status\"}\n", false, "Status\n"),
+                    ("{\"ask\":\"kill\",\"call_id\":\"a@b\"}", true, "Kill { call_id: \"a@b\" }\n"),
+                ] {
+                    assert_eq!(ask(text, shutdown).await, answer, "{text}");
+                }
+                for wrong in ["{\"ask\":\"dance\"}\n", "status\n", "{\"ask\":\"kill\"}\n"] {
+                    assert!(ask(wrong, false).await.starts_with("{\"error\":"), "{wrong}");
+                }
+            })
+            .await;
+    }
 
     #[test]
     fn private_and_gone_afterwards_and_dead_ones_cleared() {

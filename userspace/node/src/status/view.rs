@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 use strowger_engine::{Counters, Event, GatewayHealth, Occupancy, TargetReport};
 use strowger_xsk::Mirror;
 
+use crate::calls;
 use crate::config::Config;
 use crate::dataplane::Plane;
 use crate::fault::Fault;
 use crate::report::Desk;
 use crate::status::model::{
-    Calls, Counts, Dataplane, Gateway, Level, Node, Queue, Registrations, Sip, Status, Totals, Worker,
+    Calls, Counts, Dataplane, Gateway, Level, Node, Queue, Registrations, Request, Sip, Status, Totals,
+    Worker,
 };
 use crate::worker::{Count, Counts as WorkerCounts, Report};
 
@@ -88,6 +90,27 @@ impl View {
         if let Some(plane) = plane {
             plane.stop();
         }
+    }
+
+    /// The answer to a request, as JSON.
+    pub(crate) async fn answer(&self, request: Request) -> Vec<u8> {
+        let workers: Vec<_> = match self.plane.borrow().as_ref() {
+            Some(plane) => plane.workers.iter().map(|w| (w.id, Arc::clone(&w.errands))).collect(),
+            None => Vec::new(),
+        };
+        let text = match request {
+            Request::Status => serde_json::to_vec(&self.status().await),
+            Request::Calls { uri, most } => {
+                let gateways: Vec<String> = self.config.gateways.keys().cloned().collect();
+                serde_json::to_vec(&calls::list(&workers, &gateways, uri.as_deref(), most).await)
+            }
+            Request::Kill { call_id } => {
+                let done = calls::kill(&workers, &call_id).await;
+                tracing::info!(call_id, killed = done.killed, refused = ?done.refused, "an operator ends a call");
+                serde_json::to_vec(&done)
+            }
+        };
+        text.unwrap_or_default()
     }
 
     /// One report. All workers are asked at once, so a stuck one costs [`PATIENCE`] and not more.
