@@ -1,6 +1,12 @@
 //! `cargo xtask bench`: builds the benchmarks in release mode, with every peer that this machine has, and runs them.
 //!
-//! What is measured and how is in `bench/`; its program writes the report to standard output.
+//! What is measured and how is in `bench/`. `sip`, `engine` and `guard` are its own program, in one process; `quick` and
+//! `full` put whole proxies side by side in a laboratory ([`run`], [`session`], [`peers`], [`generator`]).
+
+pub mod generator;
+pub mod peers;
+pub mod run;
+pub mod session;
 
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -27,6 +33,15 @@ enum Suite {
     /// The SIP element: the messages of a call, REGISTER with digest, memory, and the same with full tables.
     #[command(after_help = ENGINE)]
     Engine(SuiteArgs),
+    /// Kamailio, our node in its modes, and nobody, under the same loads, in under five minutes.
+    #[command(after_help = RUN)]
+    Quick(run::RunArgs),
+    /// The same in rounds, with worker sweep, memory and scale.
+    #[command(after_help = RUN)]
+    Full(run::FullArgs),
+    /// Writes a report anew, or says what changed between two.
+    #[command(after_help = REPORT)]
+    Report(run::ReportArgs),
     /// The fast path's instructions: parse, edit, engine, XDP; fails when one takes over 5 % more than is recorded.
     #[command(after_help = GUARD)]
     Guard(GuardArgs),
@@ -39,6 +54,25 @@ libosip2 takes part where libosip2-dev is installed, instructions are counted wh
 const ENGINE: &str = "\
 Takes a minute or two and 2 GB after the build, with --quick a quarter of both. Fails when a target is missed; the last
 line says how many. Instructions are counted where valgrind is installed.";
+
+const RUN: &str = "\
+Examples:
+  cargo xtask bench quick
+  cargo xtask bench full
+  cargo xtask bench full --minutes 10 --only floor,kamailio,copy
+  cargo xtask bench quick --peer-command 'opensips -F -f my.cfg' --peer-address 10.77.0.2:5060
+
+Needs root. Everything runs in two network namespaces of the run's own, which are removed at the end, also after a
+failure or Ctrl-C. quick takes under 5 minutes after the build, full at most 25. The report is one HTML file, with
+session.json, Markdown and .hgrm beside it. Fails when a target is missed; the last line says how many.
+A peer of yours listens at the address it is given, 10.77.0.2 being the proxy's end of the wire, and accepts
+REGISTER and calls of users u100000, u100001 ... without asking who they are.";
+
+const REPORT: &str = "\
+Examples:
+  cargo xtask bench report bench/reports/NAME/session.json                   as Markdown
+  cargo xtask bench report bench/reports/NAME/session.json --out DIR         HTML, Markdown and .hgrm
+  cargo xtask bench report BEFORE/session.json AFTER/session.json            what changed beyond noise";
 
 const GUARD: &str = "\
 Takes about a minute after the build and needs valgrind. The record is bench/instructions.json. A rise that is worth
@@ -90,6 +124,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         Suite::Sip(args) => ("sip", args),
         Suite::Engine(args) => ("engine", args),
         Suite::Guard(args) => return guard(args),
+        Suite::Quick(args) => return run::quick(args),
+        Suite::Full(args) => return run::full(args),
+        Suite::Report(args) => return run::report(args),
     };
     let mut command = Command::new(build(None)?);
     command.arg(suite);

@@ -24,6 +24,8 @@ pub const ETHTOOL: Tool = Tool { program: "ethtool", package: "ethtool" };
 pub const SIPP: Tool = Tool { program: "sipp", package: "sip-tester" };
 /// A phone that people use.
 pub const BARESIP: Tool = Tool { program: "baresip", package: "baresip-core" };
+/// The peer of the benchmarks.
+pub const KAMAILIO: Tool = Tool { program: "kamailio", package: "kamailio" };
 /// Counts instructions.
 pub const VALGRIND: Tool = Tool { program: "valgrind", package: "valgrind" };
 
