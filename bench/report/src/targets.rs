@@ -145,7 +145,8 @@ fn ratio(what: &str, ours: Option<Spread>, theirs: Option<Spread>, unit: &str, l
         what: what.to_owned(),
         limit: limit_words,
         figures: measured.map(|(ours, theirs, by)| {
-            format!("{} × ({} and {} {unit})", three(by), three(ours), three(theirs))
+            let by = if by < 1.0 { format!("{by:.3}") } else { three(by) };
+            format!("{by} × ({} and {} {unit})", three(ours), three(theirs))
         }),
         met: measured.map(|(_, _, by)| match limit {
             Limit::AtLeast(factor) => by >= factor,

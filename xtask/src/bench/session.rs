@@ -80,10 +80,11 @@ impl Plan {
             kind: "full",
             rounds: 3,
             limit,
-            window: Duration::from_secs(6),
+            window: Duration::from_secs(5),
             step: Duration::from_millis(2000),
             search_limit: Duration::from_secs(40),
-            sweep: vec![1, 2, 4],
+            // Two are tried by themselves.
+            sweep: vec![1, 4],
             weighed: Some(100_000),
             bindings: vec![1_000, 10_000, 100_000, 1_000_000],
             dialogs: vec![1_000, 10_000, 100_000, 200_000],
@@ -103,48 +104,54 @@ impl Plan {
             found
         };
         let quick = self.kind == "quick";
+        let search = |turns: &mut Vec<Turn>, scenario: &str, round, keys: &[&str]| {
+            turns.extend(known(keys).into_iter().map(|peer| Turn::Search {
+                peer,
+                scenario: scenario.into(),
+                round,
+            }));
+        };
         let mut turns = Vec::new();
         for round in 0..self.rounds {
-            let first = round == 0;
+            // First what targets depend on, so that a session that is cut short has that at least.
             turns.push(Turn::Echo { round });
-            if first {
-                turns.extend(self.sweep.iter().map(|workers| Turn::Sweep { workers: *workers }));
-            }
-            // The best number of workers has been searched already in the first round.
-            let swept = first && !self.sweep.is_empty();
-            let searched: &[&str] = match (quick, first) {
-                (true, _) => &[FLOOR, KAMAILIO, COPY],
-                (_, true) => &[FLOOR, KAMAILIO, OFF, GENERIC, COPY],
-                _ => &[KAMAILIO, OFF, COPY],
-            };
-            for peer in known(searched).into_iter().filter(|peer| !(swept && peer == KAMAILIO)) {
-                turns.push(Turn::Search { peer, scenario: "call".into(), round });
-            }
-            let measured: &[&str] =
-                if quick { &[FLOOR, KAMAILIO, OFF, COPY] } else { &[FLOOR, KAMAILIO, OFF, GENERIC, COPY] };
             for rate in [4000.0, 8000.0] {
-                for peer in known(measured) {
+                for peer in known(&[FLOOR, KAMAILIO, OFF, COPY]) {
                     turns.push(Turn::Cost { peer, rate, round });
                 }
             }
-            for peer in known(&[FLOOR, KAMAILIO, OFF, COPY, BUSY]) {
+            for peer in known(&[FLOOR, KAMAILIO, COPY, BUSY]) {
                 turns.push(Turn::Latency { peer, round });
             }
-            for peer in known(if quick { &[KAMAILIO, COPY] } else { &[KAMAILIO, OFF, COPY] }) {
-                turns.push(Turn::Search { peer, scenario: "register-digest".into(), round });
+            search(&mut turns, "call", round, &[KAMAILIO, COPY]);
+            search(&mut turns, "register-digest", round, &[KAMAILIO, COPY]);
+            if quick {
+                search(&mut turns, "call", round, &[FLOOR, OFF]);
+                continue;
             }
-            if first && !quick {
+            if round == 0 {
                 turns.extend(self.weighed.map(|users| Turn::Weigh { users }));
-                for scenario in ["register", "message", "options"] {
-                    for peer in known(&[KAMAILIO, OFF, COPY]) {
-                        turns.push(Turn::Search { peer, scenario: scenario.into(), round });
-                    }
-                }
+                search(&mut turns, "call", round, &[FLOOR]);
+                turns.extend(self.sweep.iter().map(|workers| Turn::Sweep { workers: *workers }));
                 let scale = |quantity, sizes: &[u32]| -> Vec<Turn> {
                     sizes.iter().map(|size| Turn::Scale { quantity, size: *size }).collect()
                 };
                 turns.extend(scale(Quantity::Bindings, &self.bindings));
                 turns.extend(scale(Quantity::Dialogs, &self.dialogs));
+            }
+            search(&mut turns, "call", round, &[OFF]);
+            search(&mut turns, "register-digest", round, &[OFF]);
+            for peer in known(&[OFF]) {
+                turns.push(Turn::Latency { peer, round });
+            }
+            for rate in [4000.0, 8000.0] {
+                turns.extend(known(&[GENERIC]).into_iter().map(|peer| Turn::Cost { peer, rate, round }));
+            }
+            if round == 0 {
+                search(&mut turns, "call", round, &[GENERIC]);
+                for scenario in ["register", "message", "options"] {
+                    search(&mut turns, scenario, round, &[KAMAILIO, OFF, COPY]);
+                }
             }
         }
         turns
@@ -660,10 +667,14 @@ mod tests {
             .collect();
         assert_eq!(costs.len(), 15);
         assert!(costs.windows(2).all(|pair| pair[0] != pair[1]), "{costs:?}");
+        let turn = |wanted: fn(&Turn) -> bool| turns.iter().position(wanted).unwrap();
+        let digest =
+            turn(|turn| matches!(turn, Turn::Search { scenario, .. } if scenario == "register-digest"));
+        assert!(digest < turn(|turn| matches!(turn, Turn::Scale { .. })), "what targets need comes first");
         let searched = |key: &str| {
             turns.iter().filter(|turn| matches!(turn, Turn::Search { peer, scenario, .. } if peer == key && scenario == "call")).count()
         };
-        assert_eq!((searched(COPY), searched(KAMAILIO)), (3, 2), "and three more by the sweep");
+        assert_eq!((searched(COPY), searched(KAMAILIO)), (3, 3), "and more by the sweep");
         assert!(turns.iter().any(|turn| matches!(turn, Turn::Scale { size: 1_000_000, .. })));
         let without: Vec<Peer> = peers::own().into_iter().filter(|peer| peer.key != KAMAILIO).collect();
         assert!(Plan::quick().turns(&without).iter().all(|turn| !turn.name().contains("kamailio")));
