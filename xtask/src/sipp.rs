@@ -128,6 +128,8 @@ impl Sipp {
         if let Some(remote) = plan.remote {
             command.arg(target(remote));
         }
+        // What it names itself (-trace_rtt) it writes where it runs.
+        command.current_dir(plan.directory);
         let log = File::create(&screen).doing("write the log of sipp")?;
         let also = log.try_clone().doing("write the log of sipp")?;
         let child = command

@@ -25,6 +25,7 @@ mod impostors;
 mod jumbo;
 mod kill;
 mod laboratory;
+mod load;
 mod lossy;
 mod misuse;
 mod mtu;
