@@ -1,9 +1,9 @@
 //! The XDP program: which packets of the interface are our SIP, and to whom they go.
 //!
 //! Runs in the kernel for every packet, in the driver (native) or before the network stack (generic).
-//! Its only answers are REDIRECT, to an AF_XDP socket of the packet's receive queue, and PASS, to the
-//! kernel as if the program weren't there. It changes no byte and drops nothing: whatever is unusual,
-//! the kernel's own UDP socket on the same address and port can serve.
+//! Its answers are REDIRECT, to an AF_XDP socket of the packet's receive queue, and PASS, to the kernel as if the program
+//! weren't there: whatever is unusual, the kernel's own UDP socket on the same address and port can serve. It changes
+//! no byte and drops nothing but what policing was told to drop, and what it was told to answer.
 //!
 //! The way of a packet, each step with its own way out ([`Exit`]):
 //!
@@ -11,12 +11,11 @@
 //!    applies to the same bytes again);
 //! 2. is destination and port a listener of ours?
 //! 3. does it fit into a chunk of the socket? The kernel would drop it after the redirect;
-//! 4. whose is it? The worker's that the hash of the Call-ID names (`strowger_wire::steer`); with one worker, or
+//! 4. does policing let it through (`police`)? STUN may be answered here (`answer`);
+//! 5. whose is it? The worker's that the hash of the Call-ID names (`strowger_wire::steer`); with one worker, or
 //!    when flows are steered, the queue's, and no byte of SIP is read;
-//! 5. does this worker live?
-//! 6. redirect to its socket on this queue, with PASS for an empty slot.
-//!
-//! What may refuse a packet of ours belongs between 3 and 4.
+//! 6. does this worker live?
+//! 7. redirect to its socket on this queue, with PASS for an empty slot.
 //!
 //! The whole packet lies between `data` and `data_end`. One in several buffers never comes here: the program
 //! isn't `xdp.frags`, so drivers refuse it at an MTU for which they need them, and generic XDP makes the packet
@@ -31,6 +30,8 @@
 // The entry point is exported by a function that the macro writes, without words of its own.
 #![allow(missing_docs, unreachable_pub)]
 
+#[path = "program/answer.rs"]
+mod answer;
 #[path = "program/frame.rs"]
 mod frame;
 #[path = "program/maps.rs"]
@@ -87,13 +88,17 @@ fn judge(ctx: &XdpContext) -> Result<Counter, Counter> {
     if frame.holds(LONGEST_FRAME + 1) {
         return Err(Counter::PassTooLong);
     }
-    match police::admit(&frame, &datagram)? {
-        Admitted::Sip => {}
-        Admitted::Stun => {}
-    }
+    let admitted = police::admit(&frame, &datagram)?;
     let queue = ctx.rx_queue_index();
     if queue >= MAX_QUEUES {
         return Err(Counter::PassQueueUnknown);
+    }
+    // A phone asks by STUN whether its flow still reaches a server (RFC 5626, 4.4.2): for one that is stuck nobody answers.
+    if matches!(admitted, Admitted::Stun)
+        && matches!(maps::liveness(worker_of_queue(queue, WORKERS.load())), Liveness::Alive)
+        && answer::stun(ctx, &frame, &datagram)
+    {
+        return Ok(Counter::AnswerStun);
     }
     let worker = worker(ctx, &datagram, queue)?;
     match maps::liveness(worker) {

@@ -29,6 +29,15 @@ impl<'a> Frame<'a> {
     }
 }
 
+impl Frame<'_> {
+    /// Where the `len` bytes at `offset` lie, which may be written; `None` when the frame ends before them.
+    #[inline(always)]
+    pub(crate) fn room(&self, offset: usize, len: usize) -> Option<usize> {
+        let at = place(self.data + offset);
+        (at + len <= self.data_end).then_some(at)
+    }
+}
+
 /// `address`, of which the compiler knows nothing any more. From what was compared before it would conclude that some of
 /// the comparisons with `data_end` are needless, and the verifier doesn't follow that.
 #[inline(always)]
