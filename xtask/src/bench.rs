@@ -7,6 +7,7 @@ pub mod generator;
 pub mod peers;
 pub mod run;
 pub mod session;
+mod xdp;
 
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,9 @@ enum Suite {
     /// Writes a report anew, or says what changed between two.
     #[command(after_help = REPORT)]
     Report(run::ReportArgs),
+    /// A packet in the XDP program: passed, dropped, redirected, steered; its size and the verifier's work.
+    #[command(after_help = xdp::HELP)]
+    Xdp(xdp::Args),
     /// The fast path's instructions: parse, edit, engine, XDP; fails when one takes over 5 % more than is recorded.
     #[command(after_help = GUARD)]
     Guard(GuardArgs),
@@ -123,6 +127,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let (suite, args) = match &args.suite {
         Suite::Sip(args) => ("sip", args),
         Suite::Engine(args) => ("engine", args),
+        Suite::Xdp(args) => return xdp::run(args),
         Suite::Guard(args) => return guard(args),
         Suite::Quick(args) => return run::quick(args),
         Suite::Full(args) => return run::full(args),
