@@ -68,7 +68,7 @@ impl Budgets {
             IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64,
         };
         let family = u64::from(address.to_canonical().is_ipv4());
-        (Prf::new(&self.key).number(family).number(text).finish() | 2) & !KNOWN
+        (Prf::lookup(&self.key).number(family).number(text).finish() | 2) & !KNOWN
     }
 
     fn set(&mut self, source: u64) -> &mut [Budget; WAYS] {

@@ -7,11 +7,11 @@
 use core::fmt::Write as _;
 use core::net::SocketAddr;
 
-use strowger_sip::{EditError, EditPlan, Message, Reply, Via};
+use strowger_sip::{EditError, EditPlan, Essentials, Message, Reply, Via};
 
 use crate::keys::Keys;
 use crate::refusal::Refusal;
-use crate::request::{TAG_LEN, own_tag, via_marks};
+use crate::request::{TAG_LEN, own_tag, tag_for, via_marks};
 use crate::text::Text;
 
 /// Octets a reply can have over its request, beside the lines of [`Answer::lines`]: To tag, received, rport,
@@ -74,14 +74,17 @@ impl Answer {
     /// Plans the reply.
     pub(crate) fn plan(
         &self,
-        request: &Message<'_>,
+        (request, headers): (&Message<'_>, Option<&Essentials<'_>>),
         via: &Via<'_>,
         remote: SocketAddr,
         code: u16,
         keys: &Keys,
         plan: &mut EditPlan,
     ) -> Result<(), EditError> {
-        let tag: Option<[u8; TAG_LEN]> = own_tag(request, keys);
+        let tag: Option<[u8; TAG_LEN]> = match headers {
+            Some(headers) => Some(tag_for(headers, keys)),
+            None => own_tag(request, keys),
+        };
         let (received, rport) = via_marks(via, remote);
         let reply = Reply {
             code,
@@ -92,7 +95,10 @@ impl Answer {
             record_route: false,
             skip_vias: 0,
         };
-        plan.reply(request, &reply)?;
+        match headers {
+            Some(headers) => plan.reply_read(request, headers, &reply)?,
+            None => plan.reply(request, &reply)?,
+        }
         let end = request.headers_end();
         if !self.lines.as_bytes().is_empty() {
             plan.insert(end, self.lines.as_bytes())?;

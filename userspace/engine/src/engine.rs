@@ -210,44 +210,51 @@ impl Engine {
 
     fn decide(&mut self, now: Time, flow: Flow, message: &mut Buffer<'_>) -> Result<Option<Flow>, Reason> {
         let Self { element, index, plan, answer } = self;
-        let origin = element.origin(now, flow, message.capacity()).ok_or(Reason::Flow)?;
-        if !element.budget(&origin) {
+        // Origin and step are looked at where they lie: moving them out is more code than most of what is done here.
+        let origin = element.origin(now, flow, message.capacity());
+        let Some(origin) = &origin else { return Err(Reason::Flow) };
+        if !element.budget(origin) {
             return Err(Reason::Budget);
         }
-        let step = match Message::parse(message.message(), index) {
+        let mut step = match Message::parse(message.message(), index) {
             Ok(parsed) => match parsed.method() {
-                Some(method) => element.request(&origin, parsed, method, plan, answer),
-                None => element.response(&origin, &parsed, plan),
+                Some(method) => element.request(origin, parsed, method, plan, answer),
+                None => element.response(origin, &parsed, plan),
             },
             Err(_) if stun::is_stun(message.message()) => return element.stun(&origin, message).map(Some),
             Err(error) if error.fault == Fault::Empty => Err(Reason::KeepAlive),
             Err(error) if error.response => Err(Reason::ResponseMalformed),
             Err(error) if error.status().is_none() => Err(Reason::NotSip),
             Err(error) => match Message::salvage(message.message(), index) {
-                Some(parsed) => element.refuse(&origin, &parsed, &Refusal::Unreadable(error), plan, answer),
+                Some(parsed) => {
+                    element.refuse(origin, (&parsed, None), &Refusal::Unreadable(error), plan, answer)
+                }
                 None => Err(Reason::Unanswerable),
             }
             .map(Some),
-        }?;
-        let Some(step) = step else { return Ok(None) };
-        let step = match plan.apply(message) {
-            Ok(()) => step,
+        };
+        let step = match &mut step {
+            Ok(Some(step)) => step,
+            Ok(None) => return Ok(None),
+            Err(reason) => return Err(*reason),
+        };
+        match plan.apply(message) {
+            Ok(()) => {}
             // The message is as it was: say that it is too large to be sent on.
             Err(_) if step.request => {
-                element.abandon(&step);
+                element.abandon(step);
                 let parsed = Message::parse(message.message(), index).map_err(|_| Reason::NoRoom)?;
                 element.undone(now, &parsed, Refusal::TooLarge.code());
-                let step = element.refuse(&origin, &parsed, &Refusal::TooLarge, plan, answer)?;
+                *step = element.refuse(origin, (&parsed, None), &Refusal::TooLarge, plan, answer)?;
                 plan.apply(message).map_err(|_| Reason::NoRoom)?;
-                step
             }
             Err(_) => return Err(Reason::NoRoom),
-        };
-        element.keep(now, &step, message.message());
+        }
+        element.keep(now, step, message.message());
         if !step.send {
             return Ok(None);
         }
-        element.finish(&step).map(Some).ok_or(Reason::Flow)
+        element.finish(step).map(Some).ok_or(Reason::Flow)
     }
 
     /// The next message that leaves besides. `buffer` is empty memory: its range is empty and stands where a message

@@ -2,12 +2,13 @@
 //!
 //! All keys come from the one secret of the configuration, each for one purpose, so that a value made for one can
 //! never pass as another. SipHash-2-4 is used as the pseudo-random function and MAC: 64 bits that can only be tried
-//! online, one message at a time.
+//! online, one message at a time. What is only looked up in tables here, and never leaves, is hashed by SipHash-1-3, as
+//! the standard library does: it has half the rounds, and whoever is outside sees nothing of it to learn from.
 
 use core::hash::Hasher;
 
-use siphasher::sip::SipHasher24;
-use siphasher::sip128::SipHasher24 as SipHasher24x128;
+use siphasher::sip::{SipHasher13, SipHasher24};
+use siphasher::sip128::{SipHasher13 as SipHasher13x128, SipHasher24 as SipHasher24x128};
 
 /// The key of one purpose.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,70 +79,132 @@ impl Keys {
 /// A keyed hash over a list of fields. Every field is written with its length, so that two lists never give the
 /// same input: `("ab", "c")` is not `("a", "bc")`.
 ///
-/// Small pieces are gathered into blocks: the hash takes a block at a fraction of what it takes for its pieces.
+/// Small pieces are gathered into a block: the hash takes a block at a fraction of what it takes for its pieces. The
+/// gathering is the same for all hashes, and is there once.
 pub(crate) struct Prf<H> {
     hasher: H,
-    block: [u8; BLOCK],
-    len: usize,
+    block: Block,
 }
 
 /// Octets of a block: whole words of the hash, and enough for most branches and tags with their neighbours.
 const BLOCK: usize = 128;
 
-impl Prf<SipHasher24> {
-    pub(crate) fn new(key: &Key) -> Self {
-        Self { hasher: SipHasher24::new_with_key(&key.0), block: [0; BLOCK], len: 0 }
+/// What is not in the hash yet.
+struct Block {
+    octets: [u8; BLOCK],
+    len: usize,
+}
+
+impl Block {
+    const EMPTY: Self = Self { octets: [0; BLOCK], len: 0 };
+
+    fn gathered(&self) -> &[u8] {
+        self.octets.get(..self.len).unwrap_or_default()
     }
 
-    pub(crate) fn finish(self) -> u64 {
-        self.hasher.hash(self.gathered())
+    /// `false`, and nothing taken, when there is no room for `bytes`.
+    fn push(&mut self, bytes: &[u8]) -> bool {
+        let Some(free) = self.octets.get_mut(self.len..self.len + bytes.len()) else { return false };
+        free.copy_from_slice(bytes);
+        self.len += bytes.len();
+        true
+    }
+
+    /// The same for a field: its length, and what it is.
+    #[inline(never)]
+    fn field(&mut self, bytes: &[u8]) -> bool {
+        self.len + 4 + bytes.len() <= BLOCK && self.push(&length(bytes)) && self.push(bytes)
+    }
+
+    #[inline(never)]
+    fn address(&mut self, address: core::net::SocketAddr) -> bool {
+        let ip = match address.ip() {
+            core::net::IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            core::net::IpAddr::V6(ip) => ip,
+        };
+        self.len + 18 <= BLOCK && self.push(&address.port().to_le_bytes()) && self.push(&ip.octets())
     }
 }
 
-impl Prf<SipHasher24x128> {
-    pub(crate) fn wide(key: &Key) -> Self {
-        Self { hasher: SipHasher24x128::new_with_key(&key.0), block: [0; BLOCK], len: 0 }
+/// The length of a field as it is hashed. None has four gigaoctets.
+fn length(bytes: &[u8]) -> [u8; 4] {
+    (bytes.len() as u32).to_le_bytes()
+}
+
+/// For what leaves this node and is believed when it comes back.
+impl Prf<SipHasher24> {
+    pub(crate) fn new(key: &Key) -> Self {
+        Self { hasher: SipHasher24::new_with_key(&key.0), block: Block::EMPTY }
     }
 
-    pub(crate) fn finish128(self) -> u128 {
-        self.hasher.hash(self.gathered()).as_u128()
+    pub(crate) fn finish(&self) -> u64 {
+        self.hasher.hash(self.block.gathered())
+    }
+}
+
+/// The same, wide enough for a key.
+impl Prf<SipHasher24x128> {
+    pub(crate) fn wide(key: &Key) -> Self {
+        Self { hasher: SipHasher24x128::new_with_key(&key.0), block: Block::EMPTY }
+    }
+
+    pub(crate) fn finish128(&self) -> u128 {
+        self.hasher.hash(self.block.gathered()).as_u128()
+    }
+}
+
+/// For tables.
+impl Prf<SipHasher13> {
+    pub(crate) fn lookup(key: &Key) -> Self {
+        Self { hasher: SipHasher13::new_with_key(&key.0), block: Block::EMPTY }
+    }
+
+    pub(crate) fn finish(&self) -> u64 {
+        self.hasher.hash(self.block.gathered())
+    }
+}
+
+/// For tables whose keys stand for what they are made of.
+impl Prf<SipHasher13x128> {
+    pub(crate) fn wide_lookup(key: &Key) -> Self {
+        Self { hasher: SipHasher13x128::new_with_key(&key.0), block: Block::EMPTY }
+    }
+
+    pub(crate) fn finish128(&self) -> u128 {
+        self.hasher.hash(self.block.gathered()).as_u128()
     }
 }
 
 impl<H: Hasher> Prf<H> {
-    /// What is not in the hash yet.
-    fn gathered(&self) -> &[u8] {
-        self.block.get(..self.len).unwrap_or_default()
+    /// Hashes what was gathered, and then `bytes`, at once when they are longer than a block.
+    #[cold]
+    fn spill(&mut self, bytes: &[u8]) {
+        self.hasher.write(self.block.gathered());
+        self.block.len = 0;
+        if !self.block.push(bytes) {
+            self.hasher.write(bytes);
+        }
     }
 
-    fn flush(&mut self) {
-        self.hasher.write(self.block.get(..self.len).unwrap_or_default());
-        self.len = 0;
-    }
-
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, bytes: &[u8]) {
-        if self.len + bytes.len() > BLOCK {
-            self.flush();
-        }
-        match self.block.get_mut(self.len..self.len + bytes.len()) {
-            Some(free) => {
-                free.copy_from_slice(bytes);
-                self.len += bytes.len();
-            }
-            None => self.hasher.write(bytes),
+        if !self.block.push(bytes) {
+            self.spill(bytes);
         }
     }
 
-    pub(crate) fn field(mut self, bytes: &[u8]) -> Self {
-        self.push(&(bytes.len() as u32).to_le_bytes());
-        self.push(bytes);
+    #[inline(always)]
+    pub(crate) fn field(&mut self, bytes: &[u8]) -> &mut Self {
+        if !self.block.field(bytes) {
+            self.spill(&length(bytes));
+            self.push(bytes);
+        }
         self
     }
 
     /// As [`field`](Self::field), with ASCII letters in lower case: for what is compared without case.
-    pub(crate) fn folded(mut self, bytes: &[u8]) -> Self {
-        self.push(&(bytes.len() as u32).to_le_bytes());
+    pub(crate) fn folded(&mut self, bytes: &[u8]) -> &mut Self {
+        self.push(&length(bytes));
         for part in bytes.chunks(32) {
             let mut lower = [0; 32];
             for (to, from) in lower.iter_mut().zip(part) {
@@ -152,18 +215,18 @@ impl<H: Hasher> Prf<H> {
         self
     }
 
-    pub(crate) fn number(mut self, n: u64) -> Self {
+    #[inline(always)]
+    pub(crate) fn number(&mut self, n: u64) -> &mut Self {
         self.push(&n.to_le_bytes());
         self
     }
 
-    pub(crate) fn address(mut self, address: core::net::SocketAddr) -> Self {
-        let ip = match address.ip() {
-            core::net::IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-            core::net::IpAddr::V6(ip) => ip,
-        };
-        self.push(&address.port().to_le_bytes());
-        self.push(&ip.octets());
+    #[inline(always)]
+    pub(crate) fn address(&mut self, address: core::net::SocketAddr) -> &mut Self {
+        if !self.block.address(address) {
+            self.spill(b"");
+            self.block.address(address);
+        }
         self
     }
 }
@@ -237,7 +300,13 @@ mod tests {
     #[test]
     fn fields_do_not_run_into_each_other() {
         let key = Keys::derive(&[7; 32]).tag;
-        let hash = |fields: &[&[u8]]| fields.iter().fold(Prf::new(&key), |p, f| p.field(f)).finish();
+        let hash = |fields: &[&[u8]]| {
+            let mut prf = Prf::new(&key);
+            fields.iter().for_each(|field| {
+                prf.field(field);
+            });
+            prf.finish()
+        };
         assert_ne!(hash(&[b"ab", b"c"]), hash(&[b"a", b"bc"]));
         assert_ne!(hash(&[b"ab"]), hash(&[b"ab", b""]));
     }
@@ -258,6 +327,30 @@ mod tests {
                 write_base32(n, &mut again);
                 prop_assert!(again.eq_ignore_ascii_case(text.as_bytes()));
             }
+        }
+
+        /// The oracle hashes it in one piece.
+        #[test]
+        fn gathering_changes_nothing(
+            fields in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..8),
+            address: (u32, u16),
+        ) {
+            let key = Keys::derive(&[3; 32]).tag;
+            let address = core::net::SocketAddr::new(core::net::Ipv4Addr::from(address.0).into(), address.1);
+            let (mut one, mut other, mut whole) = (Prf::new(&key), Prf::wide_lookup(&key), Vec::new());
+            for field in &fields {
+                one.field(field).number(7).address(address);
+                other.field(field).number(7).address(address);
+                whole.extend_from_slice(&(field.len() as u32).to_le_bytes());
+                whole.extend_from_slice(field);
+                whole.extend_from_slice(&7u64.to_le_bytes());
+                whole.extend_from_slice(&address.port().to_le_bytes());
+                let core::net::IpAddr::V4(ip) = address.ip() else { unreachable!() };
+                whole.extend_from_slice(&ip.to_ipv6_mapped().octets());
+            }
+            prop_assert_eq!(one.finish(), SipHasher24::new_with_key(&key.0).hash(&whole));
+            let oracle = SipHasher13x128::new_with_key(&key.0).hash(&whole).as_u128();
+            prop_assert_eq!(other.finish128(), oracle);
         }
 
         #[test]

@@ -274,7 +274,7 @@ impl Forward<'_> {
             return Ok(());
         };
         let message = &request.message;
-        let headers = &request.headers;
+        let headers = request.headers;
         plan.begin(message);
         if request_uri != request.received_uri {
             plan.replace_request_uri(message, request_uri)?;

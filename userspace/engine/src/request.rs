@@ -19,7 +19,7 @@ pub(crate) const TAG_LEN: usize = 8;
 pub(crate) struct Request<'a> {
     pub(crate) message: Message<'a>,
     pub(crate) method: Method<'a>,
-    pub(crate) headers: Essentials<'a>,
+    pub(crate) headers: &'a Essentials<'a>,
     /// The Request-URI after RFC 3261 section 16.4: for a request from a strict router its last Route.
     pub(crate) uri: Uri<'a>,
     /// The Request-URI as it came.
@@ -39,11 +39,10 @@ impl<'a> Request<'a> {
     pub(crate) fn read(
         message: Message<'a>,
         method: Method<'a>,
-        site: &Site,
-        keys: &Keys,
+        headers: &'a Essentials<'a>,
+        (site, keys): (&Site, &Keys),
         (listen, remote): (u8, SocketAddr),
     ) -> Result<Self, Refusal> {
-        let headers = message.essentials().map_err(Refusal::Header)?;
         let received_uri = message.request().map_or(&b""[..], |line| line.uri);
         let received = Uri::parse(received_uri).map_err(Refusal::Uri)?;
         let (routes, last) = Routes::read(&message, &received, site)?;
@@ -51,7 +50,7 @@ impl<'a> Request<'a> {
             None => received,
             Some(last) => last.uri().map_err(|e| Refusal::UriIn(HeaderName::Route, e))?,
         };
-        let token = routes.proves(&headers, &uri, keys)?;
+        let token = routes.proves(headers, &uri, keys)?;
         let reply_to = reply_to(&headers.via, remote);
         Ok(Self { message, method, headers, uri, received_uri, routes, token, listen, remote, reply_to })
     }
@@ -84,7 +83,7 @@ impl<'a> Request<'a> {
 
     /// Whether this is the ACK for a reply that we wrote ourselves.
     pub(crate) fn acknowledges_us(&self, keys: &Keys) -> bool {
-        let Essentials { to, call_id, cseq, .. } = &self.headers;
+        let Essentials { to, call_id, cseq, .. } = self.headers;
         self.method == Method::Ack
             && to.tag().is_some_and(|given| {
                 given.len() == TAG_LEN && given == tag(call_id, self.sender_tag(), cseq.number, keys)
@@ -98,41 +97,40 @@ impl<'a> Request<'a> {
     /// Without the magic cookie it is RFC 2543's: the Via and the Request-URI whole, and the tag of From. The To tag is
     /// left out: the ACK has that of the response, and Via and CSeq tell the rest apart.
     pub(crate) fn key(&self, keys: &Keys) -> u128 {
-        let Essentials { via, call_id, cseq, .. } = &self.headers;
+        let Essentials { via, call_id, cseq, .. } = self.headers;
         let method = match self.method {
             Method::Ack | Method::Cancel => Method::Invite,
             method => method,
         };
-        let hash =
-            Prf::wide(&keys.branch).field(call_id).number(u64::from(cseq.number)).field(method.as_bytes());
+        let mut hash = Prf::wide_lookup(&keys.branch);
+        hash.field(call_id).number(u64::from(cseq.number)).field(method.as_bytes());
         if cfg!(feature = "plant-cancel-match") {
-            hash.finish128()
+            // As it is.
         } else if via.has_magic_cookie() {
-            let hash = hash.folded(via.branch().unwrap_or_default()).number(via.port().map_or(0, u64::from));
+            hash.folded(via.branch().unwrap_or_default()).number(via.port().map_or(0, u64::from));
             match via.host() {
                 Host::Name(name) => hash.folded(name),
                 Host::V4(ip) => hash.field(&ip.octets()),
                 Host::V6(ip) => hash.field(&ip.octets()),
-            }
-            .finish128()
+            };
         } else {
-            hash.field(via.as_bytes()).field(self.sender_tag()).field(self.received_uri).finish128()
+            hash.field(via.as_bytes()).field(self.sender_tag()).field(self.received_uri);
         }
+        hash.finish128()
     }
 
     /// The part of our branch that recognises a loop: everything that decides where the request goes (RFC 5393
     /// section 4.2.1), and what tells one transaction from another. Not the method, not the To tag: CANCEL and ACK
     /// must have it too.
     pub(crate) fn looped(&self, keys: &Keys) -> u32 {
-        let Essentials { call_id, cseq, .. } = &self.headers;
-        let hash = Prf::new(&keys.looped)
-            .field(self.received_uri)
-            .field(call_id)
-            .number(u64::from(cseq.number))
-            .field(self.sender_tag());
-        let routes = self.message.headers(HeaderName::Route).fold(hash, |hash, line| hash.field(line.value));
+        let Essentials { call_id, cseq, .. } = self.headers;
+        let mut hash = Prf::lookup(&keys.looped);
+        hash.field(self.received_uri).field(call_id).number(u64::from(cseq.number)).field(self.sender_tag());
+        for line in self.message.headers(HeaderName::Route) {
+            hash.field(line.value);
+        }
         // The upper half is as good as the lower one.
-        (routes.finish() >> 32) as u32
+        (hash.finish() >> 32) as u32
     }
 }
 
@@ -156,10 +154,16 @@ pub(crate) fn via_marks(via: &Via<'_>, remote: SocketAddr) -> (Option<IpAddr>, O
 
 /// The tag we put into To: the same for every retransmission, and for the ACK to recognise (RFC 3261 section 8.2.7).
 /// `None` without a Call-ID and CSeq to make it from; such a reply is for people who look at the wire.
+#[cold]
 pub(crate) fn own_tag(message: &Message<'_>, keys: &Keys) -> Option<[u8; TAG_LEN]> {
     let from = message.from().ok();
     let sender_tag = from.and_then(|from| from.tag()).unwrap_or_default();
     Some(tag(message.call_id().ok()?, sender_tag, message.cseq().ok()?.number, keys))
+}
+
+/// As [`own_tag`], from headers that were read.
+pub(crate) fn tag_for(headers: &Essentials<'_>, keys: &Keys) -> [u8; TAG_LEN] {
+    tag(headers.call_id, headers.from.tag().unwrap_or_default(), headers.cseq.number, keys)
 }
 
 fn tag(call_id: &[u8], sender_tag: &[u8], cseq: u32, keys: &Keys) -> [u8; TAG_LEN] {

@@ -17,17 +17,16 @@ use crate::transaction::Core;
 
 /// The two Vias of a response that matter here, read once.
 pub(crate) struct Vias<'a> {
-    /// Ours, if the response is.
-    pub(crate) top: Via<'a>,
+    /// Ours, if the response is; `None` without any Via.
+    pub(crate) top: Option<Result<Via<'a>, ValueError>>,
     /// Whom it goes to next.
     pub(crate) next: Option<Result<Via<'a>, ValueError>>,
 }
 
 impl<'a> Vias<'a> {
-    pub(crate) fn read(message: &Message<'a>) -> Result<Self, Reason> {
+    pub(crate) fn read(message: &Message<'a>) -> Self {
         let mut vias = message.vias();
-        let top = next(&mut vias).and_then(Result::ok).ok_or(Reason::ResponseMalformed)?;
-        Ok(Self { top, next: next(&mut vias) })
+        Self { top: next(&mut vias), next: next(&mut vias) }
     }
 }
 
@@ -72,11 +71,11 @@ fn address<'a>(message: &Message<'a>, name: HeaderName) -> Option<NameAddr<'a>> 
 }
 
 /// Our branch in a response to a request that was sent from here, not believed yet.
-pub(crate) fn branch<'a>(vias: &Vias<'a>, site: &Site) -> Result<&'a [u8], Reason> {
-    if site.listen_named(&vias.top.host(), vias.top.port()).is_none() {
+pub(crate) fn branch<'a>(top: &Via<'a>, site: &Site) -> Result<&'a [u8], Reason> {
+    if site.listen_named(&top.host(), top.port()).is_none() {
         return Err(Reason::ResponseNotOurs);
     }
-    vias.top.branch().ok_or(Reason::ResponseForged)
+    top.branch().ok_or(Reason::ResponseForged)
 }
 
 /// What our branch in a response says, once it is believed, and the address that the next Via names.

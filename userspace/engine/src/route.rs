@@ -309,7 +309,8 @@ fn contact_hop<'a>(message: &Message<'a>) -> Option<Hop<'a>> {
 }
 
 pub(crate) fn token(call_id: &[u8], tag: &[u8], hop: &Hop<'_>, keys: &Keys) -> u64 {
-    let hash = Prf::new(&keys.dialog).field(call_id).field(tag);
+    let mut hash = Prf::new(&keys.dialog);
+    hash.field(call_id).field(tag);
     // The first number tells a name from an address; no port is not the same as port 0, which nobody can send to.
     match hop {
         Hop::Address(address) => hash.number(0).address(*address),

@@ -79,7 +79,8 @@ impl Site {
                 let name = name.strip_suffix(b".").unwrap_or(name);
                 let index = match &*self.names {
                     few if few.len() <= FEW_NAMES => {
-                        let (_, index) = few.iter().find(|(own, _)| own.eq_ignore_ascii_case(name))?;
+                        let (_, index) =
+                            few.iter().find(|(own, _)| **own == *name || own.eq_ignore_ascii_case(name))?;
                         *index
                     }
                     _ => self.among_many(name)?,

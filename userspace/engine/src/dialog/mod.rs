@@ -48,12 +48,12 @@ pub use view::{DialogEnd, DialogFilter, DialogState, DialogView};
 /// goes through unwatched and is counted.
 const TEXT: usize = 4096;
 
-/// Chunks of text for each dialog on average: 240 octets, which most calls stay under. Those with longer strings take
+/// Chunks of text for each dialog on average: 256 octets, which most calls stay under. Those with longer strings take
 /// the places of others.
 const CHUNKS: usize = 4;
 
 /// Chunks that the longest strings of one dialog take.
-const LONGEST: usize = TEXT.div_ceil(60);
+const LONGEST: usize = TEXT.div_ceil(texts::CHUNK);
 
 /// Dialogs that one INVITE may make. A fork goes to 32 targets at most, and few of them answer with a tag.
 const FORKS: usize = 32;
@@ -228,7 +228,7 @@ impl Dialogs {
     /// Whether a request whose token is not good for where it goes may go there all the same: its token is the one
     /// that this end got from us, and it goes to where the other end has moved since, or is about to.
     pub(crate) fn permits(&mut self, keys: &Keys, request: &Request<'_>) -> bool {
-        let headers = &request.headers;
+        let headers = request.headers;
         let (Some(to), Some(given)) = (headers.to.tag(), request.routes.given()) else { return false };
         let Some((id, sender)) = self.lookup(keys, headers.call_id, request.sender_tag(), to) else {
             return false;
@@ -251,7 +251,7 @@ impl Dialogs {
 
     /// An INVITE that begins a call.
     fn begin(&mut self, scene: &mut Scene<'_>, request: &Request<'_>, source: Source, gateway: Option<u16>) {
-        let headers = &request.headers;
+        let headers = request.headers;
         let cseq = headers.cseq.number;
         let call = call_key(scene.keys, headers.call_id, request.sender_tag());
         // The same INVITE once more, be it by another way: sent again, or come back in a spiral.
@@ -320,7 +320,7 @@ impl Dialogs {
 
     /// A request within a dialog.
     fn within(&mut self, scene: &mut Scene<'_>, request: &Request<'_>, to: &[u8], source: Source) {
-        let headers = &request.headers;
+        let headers = request.headers;
         let cseq = headers.cseq.number;
         let Some((id, sender)) = self.lookup(scene.keys, headers.call_id, request.sender_tag(), to) else {
             return;
@@ -511,7 +511,7 @@ struct Answer<'m, 'a> {
 }
 
 fn call_key(keys: &Keys, call_id: &[u8], caller: &[u8]) -> CallKey {
-    CallKey(Prf::new(&keys.call).field(call_id).field(caller).finish())
+    CallKey(Prf::lookup(&keys.call).field(call_id).field(caller).finish())
 }
 
 /// Never [`CalleeKey::NONE`] for a tag, and always for none.
@@ -519,7 +519,7 @@ fn callee_key(keys: &Keys, callee: &[u8]) -> CalleeKey {
     if callee.is_empty() {
         return CalleeKey::NONE;
     }
-    CalleeKey(Prf::new(&keys.call).field(callee).finish() | 1)
+    CalleeKey(Prf::lookup(&keys.call).field(callee).finish() | 1)
 }
 
 /// The lengths of strings; `None` when they are too long together.

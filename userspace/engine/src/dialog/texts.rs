@@ -1,10 +1,11 @@
 //! The texts of dialogs: strings of any length in a fixed block of memory.
 //!
 //! Used by the table of dialogs alone. A text is a chain of chunks, so there is nothing to fragment and one limit for
-//! all lengths; it is copied out to be read, which happens when a call changes, not with every message.
+//! all lengths; it is copied out to be read, which happens when a call changes, not with every message. The links lie
+//! side by side, apart from the chunks: to walk a chain does not wait for each chunk to come out of memory.
 
-/// Octets of a chunk's text: with its link a chunk is one cache line.
-const CHUNK: usize = 60;
+/// Octets of a chunk: a cache line.
+pub(super) const CHUNK: usize = 64;
 
 /// The end of a chain, and of the list of free chunks.
 const NONE: u32 = u32::MAX;
@@ -31,27 +32,32 @@ impl Text {
 }
 
 #[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Chunk {
-    next: u32,
-    text: [u8; CHUNK],
-}
+#[repr(align(64))]
+struct Chunk([u8; CHUNK]);
 
 /// All chunks there are.
 pub(super) struct Texts {
     /// Made as they are first used, within the capacity that was taken at start.
     chunks: Vec<Chunk>,
+    /// The next of each chunk.
+    links: Vec<u32>,
     limit: usize,
     free: u32,
     used: usize,
 }
 
 impl Texts {
-    /// Room for `limit` chunks of 60 octets. The memory is reserved here, and touched when it is first used.
+    /// Room for `limit` chunks of [`CHUNK`] octets. The memory is reserved here, and touched when it is first used.
     pub(super) fn new(limit: usize) -> Self {
         // Chunks are numbered in 32 bits, of which one value says that there is none.
         let limit = limit.min(NONE as usize);
-        Self { chunks: Vec::with_capacity(limit), limit, free: NONE, used: 0 }
+        Self {
+            chunks: Vec::with_capacity(limit),
+            links: Vec::with_capacity(limit),
+            limit,
+            free: NONE,
+            used: 0,
+        }
     }
 
     pub(super) const fn used(&self) -> usize {
@@ -74,11 +80,11 @@ impl Texts {
         let mut last = NONE;
         for _ in 0..text.chunks() {
             let chunk = self.take()?;
-            match self.chunks.get_mut(last as usize) {
-                Some(before) => before.next = chunk,
+            match self.links.get_mut(last as usize) {
+                Some(link) => *link = chunk,
                 None => text.head = chunk,
             }
-            let Some(Chunk { text: place, .. }) = self.chunks.get_mut(chunk as usize) else { break };
+            let Some(Chunk(place)) = self.chunks.get_mut(chunk as usize) else { break };
             let mut filled = 0;
             while filled < CHUNK {
                 if rest.is_empty() {
@@ -104,9 +110,13 @@ impl Texts {
         let out = &mut out[..len];
         let mut at = text.head;
         for place in out.chunks_mut(CHUNK) {
-            let Some(chunk) = self.chunks.get(at as usize) else { break };
-            place.copy_from_slice(chunk.text.get(..place.len()).unwrap_or_default());
-            at = chunk.next;
+            let (Some(Chunk(chunk)), Some(next)) =
+                (self.chunks.get(at as usize), self.links.get(at as usize))
+            else {
+                break;
+            };
+            place.copy_from_slice(chunk.get(..place.len()).unwrap_or_default());
+            at = *next;
         }
         out
     }
@@ -114,8 +124,8 @@ impl Texts {
     /// Takes a text back.
     pub(super) fn release(&mut self, text: Text) {
         let mut at = text.head;
-        while let Some(chunk) = self.chunks.get_mut(at as usize) {
-            let next = core::mem::replace(&mut chunk.next, self.free);
+        while let Some(link) = self.links.get_mut(at as usize) {
+            let next = core::mem::replace(link, self.free);
             self.free = at;
             self.used -= 1;
             at = next;
@@ -123,10 +133,11 @@ impl Texts {
     }
 
     fn take(&mut self) -> Option<u32> {
-        let at = if let Some(chunk) = self.chunks.get_mut(self.free as usize) {
-            core::mem::replace(&mut self.free, core::mem::replace(&mut chunk.next, NONE))
+        let at = if let Some(link) = self.links.get_mut(self.free as usize) {
+            core::mem::replace(&mut self.free, core::mem::replace(link, NONE))
         } else if self.chunks.len() < self.limit {
-            self.chunks.push(Chunk { next: NONE, text: [0; CHUNK] });
+            self.chunks.push(Chunk([0; CHUNK]));
+            self.links.push(NONE);
             self.chunks.len() as u32 - 1
         } else {
             return None;
@@ -149,8 +160,8 @@ mod tests {
     #[test]
     fn full_is_full_and_nothing_is_half_stored() {
         let mut texts = Texts::new(3);
-        let two = texts.store(&[&[b'a'; 61]]).unwrap();
-        assert_eq!((texts.used(), texts.store(&[&[b'b'; 61]])), (2, None));
+        let two = texts.store(&[&[b'a'; CHUNK + 1]]).unwrap();
+        assert_eq!((texts.used(), texts.store(&[&[b'b'; CHUNK + 1]])), (2, None));
         assert_eq!(texts.used(), 2, "what found no room took none");
         let one = texts.store(&[b"c"]).unwrap();
         assert!(texts.store(&[b"d"]).is_none());

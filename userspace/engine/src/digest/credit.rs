@@ -34,10 +34,11 @@ impl Credit {
     fn place(&mut self, source: IpAddr) -> Option<&mut Place> {
         // One who has a whole IPv6 network has one source.
         let hash = match source {
-            IpAddr::V4(ip) => Prf::new(&self.key).field(&ip.octets()),
-            IpAddr::V6(ip) => Prf::new(&self.key).field(ip.octets().first_chunk::<8>().unwrap_or(&[0; 8])),
+            IpAddr::V4(ip) => Prf::new(&self.key).field(&ip.octets()).finish(),
+            IpAddr::V6(ip) => {
+                Prf::new(&self.key).field(ip.octets().first_chunk::<8>().unwrap_or(&[0; 8])).finish()
+            }
         };
-        let hash = hash.finish();
         let place = self.places.get_mut(hash as usize % PLACES)?;
         if place.source != hash {
             *place = Place { source: hash, octets: 0 };

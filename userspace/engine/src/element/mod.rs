@@ -137,10 +137,15 @@ impl Element {
 
     /// `None` for a flow that cannot be: to an address that is not ours, from ourselves, or from no host.
     pub(crate) fn origin(&self, now: Time, flow: Flow, room: usize) -> Option<Origin> {
-        let remote = SocketAddr::new(flow.remote.ip().to_canonical(), flow.remote.port());
+        let remote = match flow.remote {
+            SocketAddr::V4(_) => flow.remote,
+            SocketAddr::V6(remote) => SocketAddr::new(remote.ip().to_canonical(), remote.port()),
+        };
         let listen = self.site.listen_index(flow.local)?;
-        let possible = proxy::is_unicast(remote) && self.site.listen_index(remote).is_none();
-        possible.then_some(Origin { now, listen, remote, room })
+        if !proxy::is_unicast(remote) || self.site.listen_index(remote).is_some() {
+            return None;
+        }
+        Some(Origin { now, listen, remote, room })
     }
 
     /// Counts what was sent; `None` when its listen address is none.

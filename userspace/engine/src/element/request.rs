@@ -59,17 +59,27 @@ impl Element {
         let mut read = None;
         let arrival = (origin.listen, origin.remote);
         // Looked at where it lies: a request is large to move.
-        let done = match &mut Request::read(message, method, &self.site, &self.keys, arrival) {
+        let headers = message.essentials();
+        let mut request = match &headers {
+            Ok(headers) => Request::read(message, method, headers, (&self.site, &self.keys), arrival),
+            Err(error) => Err(Refusal::Header(*error)),
+        };
+        let done = match &mut request {
             Ok(request) => {
                 let key = request.key(&self.keys);
                 match self.retransmission(origin, key, method) {
                     Some(Known::Absorbed) => return Ok(None),
                     Some(Known::Cancelled) => {
                         self.begun(origin, request, None);
-                        return self.answer(origin, &message, 200, plan, answer).map(Some);
+                        return self
+                            .answer(origin, (&message, headers.as_ref().ok()), 200, plan, answer)
+                            .map(Some);
                     }
                     Some(Known::Acknowledged) => {}
-                    None if request.acknowledges_us(&self.keys) => return Err(Reason::Ack),
+                    // What is proven to be of a dialog is for its other end: our own replies make none.
+                    None if !request.in_our_dialog() && request.acknowledges_us(&self.keys) => {
+                        return Err(Reason::Ack);
+                    }
                     None => {}
                 }
                 // Not where its token is for: perhaps the other end has moved since.
@@ -89,12 +99,13 @@ impl Element {
                 Ok(Step { local, remote, request: true, send: true, keep, events })
             }
             Ok(Done::Served) => {
-                let step = self.reply(origin, &message, method, 200, plan, answer)?;
+                let step =
+                    self.reply(origin, (&message, headers.as_ref().ok()), method, 200, plan, answer)?;
                 Ok(self.remember(origin, step, (method, read, 200), plan))
             }
             Err(Refusal::Awaited) => return Err(Reason::Awaited),
             Err(refusal) => {
-                let step = self.refuse(origin, &message, &refusal, plan, answer)?;
+                let step = self.refuse(origin, (&message, headers.as_ref().ok()), &refusal, plan, answer)?;
                 Ok(self.remember(origin, step, (method, read, refusal.code()), plan))
             }
         }
@@ -209,7 +220,7 @@ impl Element {
             let (received, rport) = request.via_marks();
             let trying = |plan: &mut EditPlan| {
                 let reply = Reply { code: 100, received, rport, ..Reply::default() };
-                plan.reply_read(message, &request.headers, &reply)
+                plan.reply_read(message, request.headers, &reply)
             };
             self.core.trying(transaction, message, trying, &mut self.counters);
         }

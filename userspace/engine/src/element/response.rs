@@ -32,29 +32,35 @@ impl Element {
             5 => Event::Response5xx,
             _ => Event::Response6xx,
         });
-        let vias = response::Vias::read(message)?;
-        if vias.top.branch().is_some_and(Prober::is_probe) {
+        // What is read is looked at where it lies, as in the engine.
+        let vias = response::Vias::read(message);
+        let Some(Ok(top)) = &vias.top else { return Err(Reason::ResponseMalformed) };
+        if top.branch().is_some_and(Prober::is_probe) {
             return match self.prober.response(message, &self.gateways) {
                 true => Ok(None),
                 false => Err(Reason::ResponseForged),
             };
         }
-        if vias.top.branch().is_some_and(Dialogs::is_bye) {
+        if top.branch().is_some_and(Dialogs::is_bye) {
             let Self { dialogs, site, keys, counters, .. } = self;
             return match dialogs.bye_response(&mut Scene { now: origin.now, site, keys, counters }, message) {
                 true => Ok(None),
                 false => Err(Reason::ResponseForged),
             };
         }
-        let branch = response::branch(&vias, &self.site)?;
-        let headers = Headers::read(message)?;
-        let (branch, next) = response::verify(branch, &headers, &vias, &self.keys, &self.core)?;
+        let branch = response::branch(top, &self.site)?;
+        let headers = Headers::read(message);
+        let headers = match &headers {
+            Ok(headers) => headers,
+            Err(reason) => return Err(*reason),
+        };
+        let (branch, next) = response::verify(branch, headers, &vias, &self.keys, &self.core)?;
         let outcome = match branch.origin {
             branch::Origin::Stateless { listen, .. } => Outcome::Forward(listen, next, Keep::Nothing),
             branch::Origin::Transaction(slot) => {
                 let follows = code / 100 == 3 && self.config.follow_redirects;
                 let redirected = if follows { self.redirect(origin, slot, message) } else { None };
-                let outcome = self.core.response(origin.now, slot, &headers, &mut self.counters)?;
+                let outcome = self.core.response(origin.now, slot, headers, &mut self.counters)?;
                 if let Some(request) = redirected {
                     self.core.replaced(origin.now, request, &mut self.counters);
                     return Ok(None);
@@ -71,9 +77,9 @@ impl Element {
         // The configuration may have changed under a secret that stayed.
         self.site.listen(local).ok_or(Reason::ResponseForged)?;
         if send {
-            self.answered(origin, message, &headers);
+            self.answered(origin, message, headers);
         }
-        response::edit(message, &headers, &vias.top, &self.site, &self.keys, plan)?;
+        response::edit(message, headers, top, &self.site, &self.keys, plan)?;
         if let Some(Ok(via)) = &vias.next {
             self.admission.feedback(via, plan).map_err(|_| Reason::NoRoom)?;
         }

@@ -5,7 +5,7 @@
 
 use core::net::SocketAddr;
 
-use strowger_sip::{EditPlan, HeaderName, Message, Method};
+use strowger_sip::{EditPlan, Essentials, HeaderName, Message, Method};
 
 use super::{Element, Origin, Step};
 use crate::answer::{Answer, REPLY_GROWTH};
@@ -15,6 +15,9 @@ use crate::refusal::{ALLOW, Refusal, reply_event};
 use crate::registrar::Registrar;
 use crate::request::{self, Request};
 use crate::transaction::{Begin, First, Keep};
+
+/// A request that is answered, and its headers when they could all be read.
+pub(crate) type Asked<'m, 'a> = (&'m Message<'a>, Option<&'m Essentials<'a>>);
 
 impl Element {
     /// Keeps the answer to a request with credentials, which are good once: when it comes again it gets the same, and is not
@@ -98,7 +101,7 @@ impl Element {
     pub(crate) fn refuse(
         &mut self,
         origin: &Origin,
-        message: &Message<'_>,
+        (message, headers): Asked<'_, '_>,
         refusal: &Refusal,
         plan: &mut EditPlan,
         answer: &mut Answer,
@@ -117,12 +120,12 @@ impl Element {
             self.auth.challenge(origin.now, origin.remote, (role, stale), &mut answer.challenges);
         }
         if !self.config.auth_required || self.proven || method == Method::Cancel {
-            return self.reply(origin, message, method, refusal.code(), plan, answer);
+            return self.reply(origin, (message, headers), method, refusal.code(), plan, answer);
         }
         // Whoever it is has not shown who he is, and may not be where he says: he gets no more than he has sent.
         let source = origin.remote.ip();
         answer.room = self.auth.credit.receive(source, message.datagram().len());
-        let step = self.reply(origin, message, method, refusal.code(), plan, answer)?;
+        let step = self.reply(origin, (message, headers), method, refusal.code(), plan, answer)?;
         if !self.auth.credit.spend(source, plan.edited_len()) {
             return Err(Reason::Withheld);
         }
@@ -145,7 +148,7 @@ impl Element {
     pub(super) fn reply(
         &self,
         origin: &Origin,
-        message: &Message<'_>,
+        message: Asked<'_, '_>,
         method: Method<'_>,
         code: u16,
         plan: &mut EditPlan,
@@ -161,15 +164,23 @@ impl Element {
     pub(super) fn answer(
         &self,
         origin: &Origin,
-        message: &Message<'_>,
+        (message, headers): Asked<'_, '_>,
         code: u16,
         plan: &mut EditPlan,
         answer: &Answer,
     ) -> Result<Step, Reason> {
-        let via = message.top_via().map_err(|_| Reason::Unanswerable)?;
-        answer.plan(message, &via, origin.remote, code, &self.keys, plan).map_err(|_| Reason::NoRoom)?;
-        self.admission.feedback(&via, plan).map_err(|_| Reason::NoRoom)?;
-        let remote = request::reply_to(&via, origin.remote);
+        let read;
+        let via = match headers {
+            Some(headers) => &headers.via,
+            None => {
+                read = message.top_via().map_err(|_| Reason::Unanswerable)?;
+                &read
+            }
+        };
+        let asked = (message, headers);
+        answer.plan(asked, via, origin.remote, code, &self.keys, plan).map_err(|_| Reason::NoRoom)?;
+        self.admission.feedback(via, plan).map_err(|_| Reason::NoRoom)?;
+        let remote = request::reply_to(via, origin.remote);
         let events = [Some(reply_event(code)), None];
         Ok(Step { local: origin.listen, remote, request: false, send: true, keep: Keep::Nothing, events })
     }

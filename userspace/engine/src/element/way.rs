@@ -60,6 +60,27 @@ impl Element {
             }
             return Action::of(destination).map(|action| Way { action, rewritten: false, stateless: false });
         }
+        if self.routing.is_empty() {
+            let action = Action::of(destination)?;
+            // Out of the house go requests of those we know.
+            return match action {
+                Action::Location(_) => Ok(Way { action, rewritten: false, stateless: false }),
+                _ if known => Ok(Way { action, rewritten: false, stateless: false }),
+                _ => Err(Refusal::Relay),
+            };
+        }
+        self.ruled(origin, request, destination, known)
+    }
+
+    /// As the rules say, of which there are some.
+    #[inline(never)]
+    fn ruled(
+        &mut self,
+        origin: &Origin,
+        request: &Request<'_>,
+        destination: &Destination,
+        known: bool,
+    ) -> Result<Way, Refusal> {
         let parties = self.routing.wants_parties();
         let facts = RouteFacts {
             method: match request.method {

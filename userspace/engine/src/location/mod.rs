@@ -246,7 +246,7 @@ impl Location {
 
     /// The key of a user (unescaped, RFC 3261 section 10.3 item 5) of the domain with index `domain`.
     pub(crate) fn aor(&self, domain: u16, user: &[u8]) -> Aor {
-        Aor(Prf::wide(&self.key).number(u64::from(domain)).field(user).finish128())
+        Aor(Prf::wide_lookup(&self.key).number(u64::from(domain)).field(user).finish128())
     }
 
     /// Looks a user up; `use_it` runs while the record is held.

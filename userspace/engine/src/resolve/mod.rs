@@ -231,7 +231,7 @@ impl Resolver {
         udp: bool,
     ) -> Lookup {
         let name = name.strip_suffix(b".").unwrap_or(name);
-        let hash = Prf::wide(&self.key)
+        let hash = Prf::wide_lookup(&self.key)
             .folded(name)
             .number(port.map_or(0, u64::from))
             .number(u64::from(udp))

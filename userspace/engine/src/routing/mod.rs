@@ -171,6 +171,11 @@ impl Routing {
         self.parties
     }
 
+    /// Whether there are no rules: every request goes by its URI.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
     /// What becomes of the request. When the decision says that the URI is rewritten, it is in `out`.
     pub(crate) fn decide(&self, facts: &RouteFacts<'_>, out: &mut UriText) -> Decision {
         let none = Decision { action: Action::Uri, stateless: false, rewritten: false, rule: None };
