@@ -32,6 +32,7 @@ mod mtu;
 mod neighbours;
 mod nic;
 mod phone;
+mod polling;
 mod relay;
 mod scenario;
 mod service;
