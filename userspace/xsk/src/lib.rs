@@ -1,6 +1,6 @@
 //! The data plane's hold on Linux: AF_XDP sockets, the kernel UDP socket beside them, and next hops from netlink.
 //!
-//! `strowger-node` opens one [`Socket`] for each NIC queue and one [`KernelSocket`] for each listen address, asks
+//! `strowger-node` opens [`Socket`]s on each NIC queue, one for each worker, and [`KernelSocket`]s for each listen address, asks
 //! [`NextHops`] where a message leaves, and hands frames between them and the engine. Nothing here knows SIP.
 //!
 //! This crate holds the only `unsafe` of the user-space side, in six files: `xdp/memory.rs` (mappings),

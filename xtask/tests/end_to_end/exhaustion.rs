@@ -45,11 +45,11 @@ fn full_rings_are_counted_alike_by_all_and_leak_nothing() {
         .peers
         .enter_on_a_thread(|| {
             let sockets: Vec<UdpSocket> =
-                callers(8).into_iter().map(|address| UdpSocket::bind(address).unwrap()).collect();
+                (6900..6908).map(|port| UdpSocket::bind((Lab::PEERS_V4, port)).unwrap()).collect();
             let requests: Vec<String> = (0..64)
                 .map(|call| {
                     format!(
-                        "OPTIONS sip:nobody@{0} SIP/2.0\r\nVia: SIP/2.0/UDP {1}:6000;branch=z9hG4bKo{call}\r\n\
+                        "OPTIONS sip:nobody@{0} SIP/2.0\r\nVia: SIP/2.0/UDP {1}:6900;rport;branch=z9hG4bKo{call}\r\n\
                          From: <sip:a@{0}>;tag=a\r\nTo: <sip:nobody@{0}>\r\nCall-ID: {call}-unread@here\r\n\
                          CSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n",
                         Lab::NODE_V4,

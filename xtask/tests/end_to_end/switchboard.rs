@@ -39,6 +39,8 @@ pub(crate) struct Outcome {
     pub(crate) finished: usize,
     /// Requests sent again.
     pub(crate) again: usize,
+    /// Calls whose 200 overtook the 180 that the callee had sent before it.
+    pub(crate) overtaken: usize,
     /// Messages sent, of both sides.
     pub(crate) sent: usize,
     /// How long it took.
@@ -48,6 +50,7 @@ pub(crate) struct Outcome {
 /// A request that waits for its answer.
 struct Waiting {
     socket: usize,
+    rang: bool,
     request: String,
     since: Instant,
 }
@@ -71,7 +74,7 @@ pub(crate) fn run(plan: &Plan) -> Outcome {
             let socket = next % plan.callers.len();
             let request = invite(next, plan.callers[socket], plan.body);
             send(&mut sockets[socket], &request, &mut outcome);
-            waiting.insert(next, Waiting { socket, request, since: Instant::now() });
+            waiting.insert(next, Waiting { socket, rang: false, request, since: Instant::now() });
             next += 1;
         }
         let mut idle = true;
@@ -145,12 +148,18 @@ fn answered(
     outcome: &mut Outcome,
     replies: &mut Vec<String>,
 ) {
-    if text.starts_with("SIP/2.0 1") {
+    if text.starts_with("SIP/2.0 100 ") {
+        return;
+    }
+    let call = line(text, "Call-ID").trim_start_matches("Call-ID: ").split('-').next().unwrap_or_default();
+    let call: usize = call.parse().expect("a number");
+    if text.starts_with("SIP/2.0 180 ") {
+        if let Some(wait) = waiting.get_mut(&call) {
+            wait.rang = true;
+        }
         return;
     }
     assert!(text.starts_with("SIP/2.0 200 "), "{text}");
-    let call = line(text, "Call-ID").trim_start_matches("Call-ID: ").split('-').next().unwrap_or_default();
-    let call: usize = call.parse().expect("a number");
     if line(text, "CSeq").ends_with("BYE") {
         outcome.finished += usize::from(waiting.remove(&call).is_some());
         return;
@@ -160,9 +169,10 @@ fn answered(
     if let Some(wait) = waiting.get_mut(&call)
         && wait.request.starts_with("INVITE")
     {
+        outcome.overtaken += usize::from(!wait.rang);
         let bye = in_dialog("BYE", 2, text, local, call);
         replies.push(bye.clone());
-        *wait = Waiting { socket, request: bye, since: Instant::now() };
+        *wait = Waiting { socket, rang: true, request: bye, since: Instant::now() };
     }
 }
 

@@ -136,6 +136,12 @@ pub(crate) struct Worker {
     pub counters: Counts,
     /// What its kernel sockets counted, and what the kernel dropped before them.
     pub kernel: Counts,
+    /// Its engine's events.
+    #[serde(default)]
+    pub sip: Counts,
+    /// How full its engine's tables are, by name.
+    #[serde(default)]
+    pub occupancy: BTreeMap<String, Level>,
 }
 
 /// The engines' events.

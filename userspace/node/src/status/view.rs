@@ -128,10 +128,13 @@ impl View {
         let mut sums = WorkerCounts::new();
         let mut occupancy = BTreeMap::new();
         for (id, cpu, report, answering) in answers {
-            let (mut counters, mut kernel) = (Counts::new(), Counts::new());
+            let (mut counters, mut kernel, mut sip) = (Counts::new(), Counts::new(), Counts::new());
+            let mut levels = BTreeMap::new();
             if let Some(report) = report {
                 counters = named(report.counts.iter().map(|(c, n)| (c.name(), n)));
                 kernel = named(report.kernel);
+                sip = named(report.events.iter().map(|(e, n)| (e.name(), n)));
+                add_levels(&mut levels, &report.occupancy);
                 sums.merge(&report.counts);
                 events.merge(&report.events);
                 add_levels(&mut occupancy, &report.occupancy);
@@ -149,7 +152,7 @@ impl View {
                     });
                 }
             }
-            workers.push(Worker { id, cpu, answering, counters, kernel });
+            workers.push(Worker { id, cpu, answering, counters, kernel, sip, occupancy: levels });
         }
         queues.sort_by_key(|q| (q.queue, q.worker));
         let sip = Sip { counters: named(events.iter().map(|(e, n)| (e.name(), n))), occupancy };
