@@ -129,6 +129,12 @@ impl Tally {
         }
     }
 
+    /// Datagrams so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
     pub(crate) fn of(&mut self, steady: bool) -> &mut Counting {
         if steady { &mut self.steady } else { &mut self.outside }
     }

@@ -396,3 +396,56 @@ fn address_of(uri: &Uri<'_>) -> Option<SocketAddr> {
     };
     Some(SocketAddr::new(ip, uri.port().unwrap_or(SIP_PORT)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strowger_sip::Index;
+
+    fn dialog(lines: &str) -> (Call, Result<(), Cause>) {
+        let text = format!("SIP/2.0 200 OK\r\nTo: <sip:b@x>;tag=9\r\n{lines}Content-Length: 0\r\n\r\n");
+        let mut index = Index::new();
+        let mut call = Call::NEW;
+        let message = Message::parse(text.as_bytes(), &mut index).expect("parses");
+        let made = make_dialog(&mut call, &message);
+        (call, made)
+    }
+
+    #[test]
+    fn the_route_set_is_the_record_route_turned_round() {
+        let (call, made) = dialog(
+            "Record-Route: <sip:192.0.2.3:5070;lr;x=1>, <sip:192.0.2.2;lr>\r\nRecord-Route: <sip:[2001:db8::1];lr>\r\n\
+             Contact: \"B\" <sip:b@192.0.2.9:7000>;expires=5\r\n",
+        );
+        assert_eq!(made, Ok(()));
+        let routes =
+            b"Route: <sip:[2001:db8::1];lr>\r\nRoute: <sip:192.0.2.2;lr>\r\nRoute: <sip:192.0.2.3:5070;lr;x=1>\r\n";
+        assert_eq!(call.routes.as_bytes(), routes);
+        assert_eq!(
+            (call.to_tag.as_bytes(), call.remote.as_bytes()),
+            (&b";tag=9"[..], &b"sip:b@192.0.2.9:7000"[..])
+        );
+        assert_eq!(call.next_hop, "[2001:db8::1]:5060".parse().ok());
+    }
+
+    #[test]
+    fn without_routes_the_contact_is_the_next_hop() {
+        let (call, made) = dialog("Contact: <sip:b@192.0.2.9:7000>\r\n");
+        assert_eq!((made, call.next_hop), (Ok(()), "192.0.2.9:7000".parse().ok()));
+        let (call, made) = dialog("Contact: <sip:b@phone.example.net>\r\n");
+        assert_eq!((made, call.next_hop), (Ok(()), None), "a name is left to the proxy");
+    }
+
+    #[test]
+    fn what_makes_no_dialog_is_a_failure() {
+        for (lines, cause) in [
+            ("", Cause::NoDialog),
+            ("Contact: <sip:b@192.0.2.9>\r\nRecord-Route: <sip:192.0.2.3>\r\n", Cause::NoDialog),
+            ("Contact: <sip:b@192.0.2.9>\r\nRecord-Route: nonsense\r\n", Cause::NoDialog),
+        ] {
+            assert_eq!(dialog(lines).1, Err(cause), "{lines}");
+        }
+        let long = format!("Contact: <sip:b@192.0.2.9;x={}>\r\n", "y".repeat(300));
+        assert_eq!(dialog(&long).1, Err(Cause::TooLong));
+    }
+}
