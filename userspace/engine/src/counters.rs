@@ -151,6 +151,8 @@ counters! {
         RequestForwarded = "request_forwarded",
         /// Responses sent on towards the caller.
         ResponseForwarded = "response_forwarded",
+        /// Of those, responses to requests of an engine before this one, or of a worker that is stuck.
+        ResponseInherited = "response_inherited",
         /// INVITE requests without a To tag sent on, which begin a call, their retransmissions included.
         CallBegun = "call_begun",
         /// 2xx responses to INVITE sent on, their retransmissions included.

@@ -188,6 +188,19 @@ impl Engine {
         self.element.set_users(users);
     }
 
+    /// Says that others may have served these addresses under this secret until `now`: for 64·T1, responses to requests of
+    /// theirs go on by their Vias, although their transactions are gone. So a call that rings while a node is started again
+    /// is answered. Called before the first message. It knows theirs by their time, so `now` must not have begun anew since.
+    pub fn succeed(&mut self, now: Time) {
+        self.element.succeed(now);
+    }
+
+    /// Makes this engine a stand-in for other workers that are stuck: responses to their requests go on by their Vias.
+    /// One that keeps no transactions ([`Config::stateless`]) leaves nothing behind when they are back.
+    pub fn stand_in(&mut self) {
+        self.element.stand_in();
+    }
+
     /// Says how far the caller is behind: 0 for nothing waiting, 100 for as much waiting as it has room for. From 75 on
     /// requests are refused, those that begin something and come from sources not known first (RFC 7339 for
     /// upstream servers that understand it, 503 for others). The engine's own tables count the same way.

@@ -109,3 +109,51 @@ fn only_our_via_is_taken_away() {
     assert_eq!((sent.get("X-Other"), sent.body.as_str()), ("kept, as it is", "v=0\r\n"));
     assert_eq!(sent.get("To"), ok.get("To"));
 }
+
+/// What one engine sent is answered after it is gone, through the next one: for 64·T1, and nobody else's (RFC 3261
+/// section 16.7 item 1; RFC 6026 section 7.3 for the rest).
+#[test]
+fn a_call_that_rings_is_answered_through_the_engine_that_comes_after() {
+    let (mut before, at_bob) = called(config());
+    let ok = at_bob.response(200, "OK", "b");
+
+    let mut alone = Pair::new(config());
+    assert_eq!(alone.pass(BOB, &ok).dropped(), Reason::ResponseStray, "nobody said that others were there");
+
+    let mut after = Pair::new(config());
+    after.now = before.now;
+    after.sleep(2);
+    after.engine.succeed(after.now);
+    // Its own first transaction takes the place that the other's had.
+    after.register("bob", &format!("<sip:bob@{BOB}>"));
+    let mine = after.pass(ALICE, &request("INVITE", "sip:bob@example.net").set("Call-ID", "call-9@alice"));
+    let mine = mine.to(BOB).response(200, "OK", "b9");
+    assert_eq!(after.pass(BOB, &ok).to(ALICE).get("Call-ID"), ok.get("Call-ID"), "the call of before");
+    assert_eq!(after.count(Event::ResponseInherited), 1);
+    assert_eq!(after.pass(BOB, &mine).to(ALICE).get("Call-ID"), "call-9@alice", "its own");
+    assert_eq!(after.count(Event::ResponseInherited), 1);
+    let forged = ok.clone().set("CSeq", "2 INVITE");
+    assert_eq!(after.pass(BOB, &forged).dropped(), Reason::ResponseForged);
+    after.sleep(32);
+    assert_eq!(after.pass(BOB, &ok).dropped(), Reason::ResponseStray, "64 · T1 are over");
+
+    assert_eq!(before.pass(BOB, &ok).to(ALICE).code(), 200, "and the one before would have taken it");
+}
+
+#[test]
+fn a_stand_in_sends_on_what_answers_a_stuck_worker_and_the_worker_what_answers_the_stand_in() {
+    let (mut worker, at_bob) = called(config());
+    let others = std::sync::Arc::new(stateless());
+    let location = std::sync::Arc::clone(&worker.location);
+    let engine = strowger_engine::Engine::for_worker(others, std::sync::Arc::clone(&location), 4).expect("fits");
+    let mut other = Pair { engine, location, now: worker.now };
+    let ok = at_bob.response(200, "OK", "b");
+    assert_eq!(other.pass(BOB, &ok).dropped(), Reason::ResponseStray);
+    other.engine.stand_in();
+    assert_eq!(other.pass(BOB, &ok).to(ALICE).code(), 200);
+    assert_eq!(other.count(Event::ResponseInherited), 1);
+
+    let second = request("INVITE", "sip:bob@example.net").set("Call-ID", "call-2@alice");
+    let second = other.pass(ALICE, &second).to(BOB).response(180, "Ringing", "b");
+    assert_eq!(worker.pass(BOB, &second).to(ALICE).code(), 180, "no transaction is asked for");
+}

@@ -135,6 +135,16 @@ impl Element {
         self.auth.set_users(users);
     }
 
+    /// See [`Engine::succeed`](crate::Engine::succeed).
+    pub(crate) fn succeed(&mut self, now: Time) {
+        self.core.succeed(now);
+    }
+
+    /// See [`Engine::stand_in`](crate::Engine::stand_in).
+    pub(crate) fn stand_in(&mut self) {
+        self.core.stand_in();
+    }
+
     /// `None` for a flow that cannot be: to an address that is not ours, from ourselves, or from no host.
     pub(crate) fn origin(&self, now: Time, flow: Flow, room: usize) -> Option<Origin> {
         let remote = match flow.remote {

@@ -57,6 +57,11 @@ impl Element {
         let (branch, next) = response::verify(branch, headers, &vias, &self.keys, &self.core)?;
         let outcome = match branch.origin {
             branch::Origin::Stateless { listen, .. } => Outcome::Forward(listen, next, Keep::Nothing),
+            branch::Origin::Transaction(slot) if self.core.speaks_for(origin.now, slot) => {
+                self.counters.count(Event::ResponseInherited);
+                let listen = self.site.listen_for(next, origin.listen).ok_or(Reason::Flow)?;
+                Outcome::Forward(listen, next, Keep::Nothing)
+            }
             branch::Origin::Transaction(slot) => {
                 let follows = code / 100 == 3 && self.config.follow_redirects;
                 let redirected = if follows { self.redirect(origin, slot, message) } else { None };

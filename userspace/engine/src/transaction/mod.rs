@@ -12,6 +12,7 @@ mod extend;
 mod failover;
 mod server;
 mod slab;
+mod succession;
 mod write;
 
 use core::net::SocketAddr;
@@ -24,6 +25,7 @@ use failover::Policies;
 pub(crate) use failover::{Failover, Fate, Report};
 pub(crate) use server::{Known, Transaction};
 use slab::Slab;
+use succession::Succession;
 
 use crate::arena::{Arena, Kept};
 use crate::branch;
@@ -126,6 +128,7 @@ pub(crate) struct Core {
     /// Targets beside the first, of the request that is being decided on.
     staged: Vec<Staged>,
     policies: Policies,
+    succession: Succession,
     plan: Box<EditPlan>,
     index: Box<Index>,
     other_index: Box<Index>,
@@ -151,6 +154,7 @@ impl Core {
             answered_at: None,
             staged: Vec::with_capacity(limit::CONTACTS),
             policies: Policies::new(config),
+            succession: Succession::Nobody,
             plan: Box::new(EditPlan::new()),
             index: Box::new(Index::new()),
             other_index: Box::new(Index::new()),

@@ -16,6 +16,8 @@ pub(crate) struct Slab<T> {
     free: u32,
     used: usize,
     limit: usize,
+    /// The generation of places that were not used yet.
+    first: u32,
 }
 
 impl<T> Slab<T> {
@@ -25,7 +27,18 @@ impl<T> Slab<T> {
 
     /// Room for `limit` entries, less than 2^32 - 1. Memory is taken from the system when it is first used.
     pub(crate) fn new(limit: usize) -> Self {
-        Self { places: Vec::with_capacity(limit), free: 0, used: 0, limit }
+        Self { places: Vec::with_capacity(limit), free: 0, used: 0, limit, first: 0 }
+    }
+
+    /// Places that are used for the first time have this generation, so that their entries are told from those of a table
+    /// before this one. Said before the first entry.
+    pub(crate) fn begin_at(&mut self, generation: u32) {
+        self.first = generation;
+    }
+
+    /// Whether a generation is of a table that was there before this one began.
+    pub(crate) fn precedes(&self, generation: u32) -> bool {
+        generation.wrapping_sub(self.first).cast_signed() < 0
     }
 
     pub(crate) fn used(&self) -> usize {
@@ -40,7 +53,9 @@ impl<T> Slab<T> {
     pub(crate) fn vacant(&self) -> Option<(u32, u32)> {
         match self.free.checked_sub(1) {
             Some(slot) => Some((slot, self.generation(slot))),
-            None if self.places.len() < self.limit => Some((u32::try_from(self.places.len()).ok()?, 0)),
+            None if self.places.len() < self.limit => {
+                Some((u32::try_from(self.places.len()).ok()?, self.first))
+            },
             None => None,
         }
     }
@@ -53,7 +68,7 @@ impl<T> Slab<T> {
                 self.free = place.next;
                 place.value = Some(value);
             }
-            None => self.places.push(Place { generation: 0, next: 0, value: Some(value) }),
+            None => self.places.push(Place { generation: self.first, next: 0, value: Some(value) }),
         }
         self.used += 1;
         Some(slot)
@@ -72,7 +87,7 @@ impl<T> Slab<T> {
 
     /// The generation of a place, used or not.
     pub(crate) fn generation(&self, slot: u32) -> u32 {
-        self.places.get(slot as usize).map_or(0, |place| place.generation)
+        self.places.get(slot as usize).map_or(self.first, |place| place.generation)
     }
 
     pub(crate) fn get(&self, slot: u32) -> Option<&T> {
