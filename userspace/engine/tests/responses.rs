@@ -145,7 +145,8 @@ fn a_stand_in_sends_on_what_answers_a_stuck_worker_and_the_worker_what_answers_t
     let (mut worker, at_bob) = called(config());
     let others = std::sync::Arc::new(stateless());
     let location = std::sync::Arc::clone(&worker.location);
-    let engine = strowger_engine::Engine::for_worker(others, std::sync::Arc::clone(&location), 4).expect("fits");
+    let engine =
+        strowger_engine::Engine::for_worker(others, std::sync::Arc::clone(&location), 4).expect("fits");
     let mut other = Pair { engine, location, now: worker.now };
     let ok = at_bob.response(200, "OK", "b");
     assert_eq!(other.pass(BOB, &ok).dropped(), Reason::ResponseStray);

@@ -28,7 +28,7 @@ use crate::orders::Orders;
 use crate::report::Desk;
 use crate::secret;
 use crate::users::UserTable;
-use crate::worker::{Exchange, Parts, Report, Spread, Worker};
+use crate::worker::{Exchange, Parts, Report, Spread, StandIn, Worker};
 
 /// Wanted size of a kernel socket's receive buffer, bytes: 100 ms of 100,000 messages a second.
 const SOCKET_BUFFER: usize = 8 << 20;
@@ -72,6 +72,8 @@ pub(crate) struct Plane {
     pub program: Option<Program>,
     /// The workers.
     pub workers: Vec<Running>,
+    /// Who serves in the place of a worker that is stuck.
+    pub stand_in: Running,
     /// All bindings.
     pub location: Arc<Location>,
     /// What is known of gateways.
@@ -152,11 +154,15 @@ impl Plane {
 
         let queues = found.as_ref().map_or(0, |nic| nic.queues.len());
         let shares = shares.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
-        let exchanges = Exchange::between(count, spread)
+        let mut exchanges = Exchange::between(count, spread)
             .map_err(|e| Fault::Other(format!("lines between the workers: {e}")))?;
+        let lines = exchanges.pop();
+        let wards = shared(&kernel)?;
         let orders = StopAtLast(Arc::new(Orders::default()));
         let mut workers = Vec::with_capacity(count);
-        let askers = names::start(&config.dns, count)?;
+        let mut askers = names::start(&config.dns, count + 1)?;
+        let last_asker = askers.pop();
+        let began = crate::worker::monotonic();
         let each = kernel.into_iter().zip(askers).zip(exchanges).zip(shares);
         for (id, (((kernel, names), exchange), share)) in each.enumerate() {
             let cpu = cpu_of(id);
@@ -165,6 +171,7 @@ impl Plane {
                 .map_err(unsuited)?;
             engine.share_gateways(Arc::clone(&gateways), id, count).map_err(unsuited)?;
             engine.set_users(Arc::clone(users) as Arc<dyn Users>);
+            engine.succeed(began);
             let fast = match (&facts.device, &hops) {
                 (Some(device), Some(hops)) => Some(FastPath { device: device.index, hops: hops.clone() }),
                 _ => None,
@@ -182,12 +189,39 @@ impl Plane {
             })?;
             workers.push(Running { id, cpu, desk, errands, thread });
         }
+        let (Some(names), Some(exchange)) = (last_asker, lines) else {
+            return Err(Fault::Other("the stand-in has no lines to the workers".to_owned()));
+        };
+        let stand_in = {
+            let config = Arc::new(strowger_engine::Config {
+                stateless: true,
+                transactions: strowger_engine::Transactions::sized(1),
+                calls: strowger_engine::Calls { max_dialogs: 0, ..engine_config.calls },
+                ..(*engine_config).clone()
+            });
+            let number = u16::try_from(count).unwrap_or(u16::MAX);
+            let mut engine = Engine::for_worker(config, Arc::clone(&location), number).map_err(unsuited)?;
+            // It knows how gateways are, and leaves asking them to the workers.
+            engine.share_gateways(Arc::clone(&gateways), usize::MAX, 1).map_err(unsuited)?;
+            engine.set_users(Arc::clone(users) as Arc<dyn Users>);
+            let desk = Arc::new(Desk::default());
+            let worker =
+                StandIn::new(engine, wards, names, exchange, Arc::clone(&desk), Arc::clone(&orders.0));
+            let errands = Arc::default();
+            Running {
+                id: count,
+                cpu: None,
+                desk,
+                errands,
+                thread: thread("stand-in".to_owned(), || worker.run())?,
+            }
+        };
         let lost = Arc::new(AtomicBool::new(false));
         if let Some(device) = facts.device.clone() {
             let (lost, orders) = (Arc::clone(&lost), Arc::clone(&orders.0));
             thread("device-watch".to_owned(), move || watch(&device, &lost, &orders))?;
         }
-        Ok(Plane { facts, program, workers, location, gateways, mirror, queues, lost, orders })
+        Ok(Plane { facts, program, workers, stand_in, location, gateways, mirror, queues, lost, orders })
     }
 
     /// Whether the device has gone since the start. What is left of the data plane then serves nobody.
@@ -197,7 +231,7 @@ impl Plane {
 
     /// The first worker that ended without being told to. There is no such thing but a panic.
     pub(crate) fn dead_worker(&self) -> Option<usize> {
-        self.workers.iter().find(|w| w.thread.is_finished()).map(|w| w.id)
+        self.workers.iter().chain([&self.stand_in]).find(|w| w.thread.is_finished()).map(|w| w.id)
     }
 
     /// From now on nothing new begins; what is under way is finished. See [`Engine::drain`].
@@ -212,7 +246,7 @@ impl Plane {
         }
         self.orders.0.stop();
         let deadline = Instant::now() + STOP_PATIENCE;
-        for worker in self.workers.drain(..) {
+        for worker in self.workers.drain(..).chain([self.stand_in]) {
             while !worker.thread.is_finished() && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -230,6 +264,13 @@ fn kernel_sockets(config: &Config) -> Result<Vec<KernelSocket>, Fault> {
         KernelSocket::bind(*address, true, SOCKET_BUFFER).map_err(|error| listen_fault(*address, &error))
     };
     config.sip.listen.iter().map(bind).collect()
+}
+
+/// Every worker's sockets once more.
+fn shared(kernel: &[Vec<KernelSocket>]) -> Result<Vec<Vec<KernelSocket>>, Fault> {
+    let again = |sockets: &Vec<KernelSocket>| sockets.iter().map(KernelSocket::share).collect();
+    let all: io::Result<_> = kernel.iter().map(again).collect();
+    all.map_err(|error| Fault::Other(format!("the kernel sockets for the stand-in: {error}")))
 }
 
 fn thread(name: String, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Fault> {

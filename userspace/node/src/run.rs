@@ -207,7 +207,7 @@ async fn watchdog(view: &View) {
             match stuck.is_empty() {
                 true => tracing::info!("every worker answers again"),
                 false => {
-                    tracing::error!(workers = ?stuck, "do not answer; XDP passes their queues to the kernel")
+                    tracing::error!(workers = ?stuck, "do not answer; the kernel has what is theirs, and the stand-in serves it")
                 }
             }
             known = stuck;

@@ -12,15 +12,18 @@
 //! |---|---|
 //! | `lane` | what every message passes, whichever way it came |
 //! | `exchange`, `bell` | messages that come by one worker and belong to another |
+//! | `stand_in`, `beat` | who serves in the place of a worker that is stuck, and how that shows |
 //! | `polling` | how long to look before sleeping |
 //! | `count`, `report` | what is counted, and how status gets it |
 
+mod beat;
 mod bell;
 mod count;
 mod exchange;
 mod lane;
 mod polling;
 mod report;
+mod stand_in;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -36,6 +39,7 @@ pub(crate) use self::count::{Count, Counts};
 pub(crate) use self::exchange::{Exchange, Spread};
 use self::lane::Lane;
 pub(crate) use self::report::{QueueReport, Report};
+pub(crate) use self::stand_in::StandIn;
 use crate::calls::Errands;
 use crate::config::Polling;
 use crate::egress::FastPath;
@@ -231,6 +235,7 @@ impl Worker {
     fn queue_turn(&mut self, now: Time, batch: &mut FrameBatch) -> bool {
         let Worker { queues, kernel, heartbeat, lane, .. } = self;
         lane.counts.count(Count::Turns);
+        lane.exchange.beat(now);
         if let Some(heartbeat) = heartbeat {
             heartbeat.beat(now.as_nanos());
         }
@@ -303,7 +308,7 @@ impl Worker {
 }
 
 /// CLOCK_MONOTONIC, the clock of the heartbeats. Read from the vDSO: no system call.
-fn monotonic() -> Time {
+pub(crate) fn monotonic() -> Time {
     let now = clock_gettime(ClockId::Monotonic);
     // Never negative.
     Time::from_nanos((now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64))

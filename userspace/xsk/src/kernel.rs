@@ -138,6 +138,26 @@ impl KernelSocket {
             }
         }
         socket.bind(&local.into())?;
+        KernelSocket::over(socket.into())
+    }
+
+    /// The same socket of the kernel's once more, with slots of its own: what one of both receives the other does not.
+    ///
+    /// # Errors
+    /// The kernel has no descriptor left.
+    pub fn share(&self) -> io::Result<KernelSocket> {
+        KernelSocket::over(self.fd.try_clone()?)
+    }
+
+    /// Takes a socket over that was [bound](Self::bind) so, perhaps by another process.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a descriptor that is no bound UDP socket.
+    pub fn over(fd: OwnedFd) -> io::Result<KernelSocket> {
+        let socket = socket2::Socket::from(fd);
+        if socket.r#type()? != Type::DGRAM {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
         // Zeroed memory that nothing touches is not backed by pages, so slots cost what their datagrams take.
         let slots = |n: usize| -> Vec<Slot> {

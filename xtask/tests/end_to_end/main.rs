@@ -38,5 +38,6 @@ mod scenario;
 mod service;
 mod signals;
 mod steering;
+mod stuck;
 mod switchboard;
 mod workers;

@@ -55,7 +55,7 @@ impl<T> Slab<T> {
             Some(slot) => Some((slot, self.generation(slot))),
             None if self.places.len() < self.limit => {
                 Some((u32::try_from(self.places.len()).ok()?, self.first))
-            },
+            }
             None => None,
         }
     }

@@ -14,7 +14,9 @@ use crate::time::Time;
 pub(super) enum Succession {
     Nobody,
     /// Those of engines before this one, until then.
-    Before { until: Time },
+    Before {
+        until: Time,
+    },
     /// Those of all other workers.
     Others,
 }

@@ -169,6 +169,9 @@ fn render(status: &Status, all: bool) -> String {
         table(&mut text, &format!("worker {}{cpu}{stuck}", worker.id), &[&worker.counters], all);
         table(&mut text, &format!("worker {} kernel sockets", worker.id), &[&worker.kernel], all);
     }
+    if let Some(stand_in) = &status.stand_in {
+        table(&mut text, "stand-in for stuck workers", &[&stand_in.counters], all);
+    }
     for gateway in &status.gateways {
         let state = if gateway.up { "up" } else { "DOWN" };
         let title = format!("gateway {} {}, {state}", gateway.group, gateway.address);

@@ -37,6 +37,9 @@ pub(crate) struct Status {
     pub dataplane: Dataplane,
     /// One for each worker thread.
     pub workers: Vec<Worker>,
+    /// Who serves in the place of a worker that is stuck. Its `kernel` has what it received and sent itself.
+    #[serde(default)]
+    pub stand_in: Option<Worker>,
     /// The engines' events, summed over workers.
     pub sip: Sip,
     /// SIP messages by path, summed over workers.

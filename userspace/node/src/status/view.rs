@@ -79,7 +79,9 @@ impl View {
 
     fn desks(&self) -> Vec<(usize, Option<usize>, Arc<Desk<Report>>)> {
         match self.plane.borrow().as_ref() {
-            Some(plane) => plane.workers.iter().map(|w| (w.id, w.cpu, Arc::clone(&w.desk))).collect(),
+            Some(plane) => (plane.workers.iter().chain([&plane.stand_in]))
+                .map(|w| (w.id, w.cpu, Arc::clone(&w.desk)))
+                .collect(),
             None => Vec::new(),
         }
     }
@@ -116,6 +118,7 @@ impl View {
     /// One report. All workers are asked at once, so a stuck one costs [`PATIENCE`] and not more.
     pub(crate) async fn status(&self) -> Status {
         let desks = self.desks();
+        let spare = self.plane.borrow().as_ref().map(|plane| plane.stand_in.id);
         let answers = futures_util::future::join_all(desks.iter().map(|(id, cpu, desk)| async {
             let (report, answering) = desk.ask(PATIENCE).await;
             (*id, *cpu, report, answering)
@@ -126,6 +129,7 @@ impl View {
         let mut queues = Vec::new();
         let mut events = Counters::new();
         let mut sums = WorkerCounts::new();
+        let mut stand_in = None;
         let mut occupancy = BTreeMap::new();
         for (id, cpu, report, answering) in answers {
             let (mut counters, mut kernel, mut sip) = (Counts::new(), Counts::new(), Counts::new());
@@ -152,11 +156,15 @@ impl View {
                     });
                 }
             }
-            workers.push(Worker { id, cpu, answering, counters, kernel, sip, occupancy: levels });
+            let worker = Worker { id, cpu, answering, counters, kernel, sip, occupancy: levels };
+            match Some(id) == spare {
+                true => stand_in = Some(worker),
+                false => workers.push(worker),
+            }
         }
         queues.sort_by_key(|q| (q.queue, q.worker));
         let sip = Sip { counters: named(events.iter().map(|(e, n)| (e.name(), n))), occupancy };
-        self.assemble(workers, queues, sip, &events, &sums)
+        Status { stand_in, ..self.assemble(workers, queues, sip, &events, &sums) }
     }
 
     fn assemble(
@@ -207,6 +215,7 @@ impl View {
                 queues,
             },
             workers,
+            stand_in: None,
             sip,
             totals: Totals {
                 sip_in_xsk: sums.of(Count::RxXsk),

@@ -56,6 +56,8 @@ strowger_engine::counters! {
         NamesLost = "names_lost",
         /// Messages that came by this worker's kernel sockets and were given to the worker that has their Call-ID.
         HandedOverOut = "handed_over_out",
+        /// Messages that came by this worker's kernel sockets, belong to a worker that is stuck, and were given to the stand-in.
+        HandedToStandIn = "handed_to_stand_in",
         /// Messages of this worker's that came by another's kernel sockets.
         HandedOverIn = "handed_over_in",
         /// Messages lost on the way to the worker that has their Call-ID, because that one was too far behind.

@@ -6,6 +6,9 @@
 //! Each pair of workers has a bounded ring each way, so nothing is locked and nothing allocated, and a worker that has fallen
 //! behind costs the others a counted drop. What one source sends to one call stays in order: one socket, one ring.
 //!
+//! Beside the workers there is a [stand-in](super::stand_in), whose place among a worker's lines is the worker's own, which it
+//! would not use. What belongs to a worker that is stuck goes there.
+//!
 //! Owned by a worker, made for all at the start. With one worker, or flow steering, every message is this worker's.
 
 use std::io;
@@ -15,8 +18,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use rtrb::{Consumer, Producer, RingBuffer};
+use strowger_engine::Time;
 use strowger_wire::steer::{self, SteeringKey};
 
+use super::beat::Beats;
 use super::bell::Bell;
 
 /// Slots that each worker has for what it hands over: some batches of its kernel sockets.
@@ -72,6 +77,15 @@ struct Lines {
     unannounced: bool,
 }
 
+/// Who is given a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Destination {
+    /// The worker that it belongs to.
+    Worker(usize),
+    /// Who serves in the place of a worker that is stuck.
+    StandIn,
+}
+
 /// Which worker a message belongs to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Spread {
@@ -83,11 +97,14 @@ pub(crate) enum Spread {
 
 /// See the head of this file.
 pub(crate) struct Exchange {
+    /// The worker's; of the stand-in, how many workers there are.
     id: usize,
     spread: Spread,
-    /// One for each worker; none for ourselves.
+    /// One for each worker. In a worker's own place, the one to the stand-in.
     lines: Vec<Option<Lines>>,
+    /// The workers', then the stand-in's.
     bells: Arc<[Bell]>,
+    beats: Arc<Beats>,
     #[allow(clippy::vec_box, reason = "slots travel between threads by their address")]
     stock: Vec<Box<Slot>>,
     /// Others who rang and have not been asked yet.
@@ -95,23 +112,25 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// One for each of `workers`, at most 64. Fails when the kernel has no descriptors left.
+    /// One for each of `workers`, at most 64, then that of the stand-in. Fails when the kernel has no descriptors left.
     pub(crate) fn between(workers: usize, spread: Spread) -> io::Result<Vec<Exchange>> {
-        let bells: Arc<[Bell]> = (0..workers).map(|_| Bell::new()).collect::<io::Result<Vec<_>>>()?.into();
+        let beats = Arc::new(Beats::of(workers));
+        let bells: Arc<[Bell]> = (0..=workers).map(|_| Bell::new()).collect::<io::Result<Vec<_>>>()?.into();
         // By Call-ID alone is anything ever handed over.
         let slots = if workers > 1 && matches!(spread, Spread::CallId(_)) { SLOTS } else { 0 };
-        let mut exchanges: Vec<Exchange> = (0..workers)
+        let mut exchanges: Vec<Exchange> = (0..=workers)
             .map(|id| Exchange {
                 id,
                 spread,
                 lines: (0..workers).map(|_| None).collect(),
                 bells: Arc::clone(&bells),
+                beats: Arc::clone(&beats),
                 stock: (0..slots).map(|_| Slot::new(id)).collect(),
                 waiting: 0,
             })
             .collect();
         for one in 0..workers {
-            for two in one + 1..workers {
+            for two in one + 1..=workers {
                 let (to_two, from_one) = RingBuffer::new(slots);
                 let (to_one, from_two) = RingBuffer::new(slots);
                 let (two_returns, one_back) = RingBuffer::new(slots);
@@ -122,7 +141,8 @@ impl Exchange {
                     (two, one, lines(to_one, two_back, from_one, two_returns)),
                 ];
                 for (at, other, ends) in ends {
-                    if let Some(line) = exchanges.get_mut(at).and_then(|e| e.lines.get_mut(other)) {
+                    let place = if other == workers { at } else { other };
+                    if let Some(line) = exchanges.get_mut(at).and_then(|e| e.lines.get_mut(place)) {
                         *line = Some(ends);
                     }
                 }
@@ -144,15 +164,42 @@ impl Exchange {
         (worker != self.id).then_some(worker)
     }
 
+    /// Where `message` is to be handed over to: to the worker that it belongs to, or in the place of one that is stuck to the
+    /// stand-in.
+    #[inline]
+    pub(super) fn destination(&self, now: Time, message: &[u8]) -> Option<Destination> {
+        let worker = self.elsewhere(message)?;
+        match self.beats.is_stuck(worker, now) {
+            false => Some(Destination::Worker(worker)),
+            true if self.is_stand_in() => None,
+            true => Some(Destination::StandIn),
+        }
+    }
+
+    /// This worker lives.
+    #[inline]
+    pub(super) fn beat(&self, now: Time) {
+        self.beats.beat(self.id, now);
+    }
+
+    /// Whether `worker` has stopped going round.
+    pub(super) fn is_stuck(&self, worker: usize, now: Time) -> bool {
+        self.beats.is_stuck(worker, now)
+    }
+
+    fn is_stand_in(&self) -> bool {
+        self.id == self.lines.len()
+    }
+
     /// Whether the XDP program steers by Call-ID between several workers.
     pub(super) fn steers(&self) -> bool {
         self.lines.len() > 1 && matches!(self.spread, Spread::CallId(_))
     }
 
-    /// Gives a copy of `message` to another worker, who sees it after [`Self::announce`]. False when it has no room.
+    /// Gives a copy of `message` to another, who sees it after [`Self::announce`]. False when it has no room.
     pub(super) fn hand_over(
         &mut self,
-        worker: usize,
+        to: Destination,
         local: SocketAddr,
         remote: SocketAddr,
         message: &[u8],
@@ -160,7 +207,12 @@ impl Exchange {
         if self.stock.is_empty() {
             self.collect();
         }
-        let Some(Some(lines)) = self.lines.get_mut(worker) else { return false };
+        let place = match to {
+            Destination::Worker(worker) if worker == self.id => return false,
+            Destination::Worker(worker) => worker,
+            Destination::StandIn => self.id,
+        };
+        let Some(Some(lines)) = self.lines.get_mut(place) else { return false };
         let Some(mut slot) = self.stock.pop() else { return false };
         let range = HEADROOM..HEADROOM + message.len();
         let Some(place) = slot.bytes.get_mut(range.clone()) else {
@@ -193,11 +245,15 @@ impl Exchange {
     /// Rings at everybody who was given something. How many had to be woken.
     pub(super) fn announce(&mut self) -> u64 {
         let mut woken = 0;
-        for (lines, bell) in self.lines.iter_mut().zip(self.bells.iter()) {
+        let stand_in = self.is_stand_in();
+        for (place, lines) in self.lines.iter_mut().enumerate() {
             if let Some(lines) = lines
                 && std::mem::take(&mut lines.unannounced)
             {
-                woken += u64::from(bell.ring(self.id));
+                // By the number under which the other knows us.
+                let from = if stand_in { place } else { self.id };
+                let whose = if place == self.id { self.bells.len() - 1 } else { place };
+                woken += self.bells.get(whose).map_or(0, |bell| u64::from(bell.ring(from)));
             }
         }
         woken
@@ -222,7 +278,8 @@ impl Exchange {
 
     /// An empty slot goes home.
     pub(super) fn done(&mut self, slot: Box<Slot>) {
-        if let Some(Some(lines)) = self.lines.get_mut(slot.home) {
+        let place = if slot.home == self.lines.len() { self.id } else { slot.home };
+        if let Some(Some(lines)) = self.lines.get_mut(place) {
             // There is room for every slot that the other has.
             let _ = lines.returns.push(slot);
         }

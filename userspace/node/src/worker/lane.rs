@@ -12,7 +12,7 @@ use strowger_wire::ChecksumState;
 use strowger_xsk::{Frame, KernelSocket, Received, Socket};
 
 use super::count::{Count, Counts};
-use super::exchange::{Exchange, Slot};
+use super::exchange::{Destination, Exchange, Slot};
 use crate::egress::FastPath;
 use crate::names::Asker;
 
@@ -289,10 +289,14 @@ impl Lane {
         let local = socket.local();
         let Some(Received { source, slot, message }) = socket.received(place) else { return };
         if let Some(bytes) = slot.get(message.clone())
-            && let Some(worker) = self.exchange.elsewhere(bytes)
+            && let Some(to) = self.exchange.destination(now, bytes)
         {
-            let room = self.exchange.hand_over(worker, local, source, bytes);
-            self.counts.count(if room { Count::HandedOverOut } else { Count::HandedOverDropped });
+            let room = self.exchange.hand_over(to, local, source, bytes);
+            self.counts.count(match (room, to) {
+                (true, Destination::Worker(_)) => Count::HandedOverOut,
+                (true, Destination::StandIn) => Count::HandedToStandIn,
+                (false, _) => Count::HandedOverDropped,
+            });
             return;
         }
         self.counts.count(Count::RxKernel);

@@ -141,3 +141,17 @@ pub(super) fn kernel(sockets: &[KernelSocket]) -> Vec<(&'static str, u64)> {
         ("send_refused", sum.send_refused),
     ]
 }
+
+/// Two workers' kernel sockets, added up; the same counters in the same order.
+pub(super) fn sum(
+    mut one: Vec<(&'static str, u64)>,
+    other: Vec<(&'static str, u64)>,
+) -> Vec<(&'static str, u64)> {
+    if one.is_empty() {
+        return other;
+    }
+    for ((_, sum), (_, more)) in one.iter_mut().zip(other) {
+        *sum += more;
+    }
+    one
+}
