@@ -191,6 +191,8 @@ counters! {
         OutboxFull = "outbox_full",
         /// Replies 100 Trying.
         Reply100 = "reply_100",
+        /// 430 responses after which another flow of the same phone was tried (RFC 5626 section 7).
+        FlowReplaced = "flow_replaced",
         /// 3xx responses whose contacts were tried here (RFC 3261 section 16.7 item 4).
         Redirected = "redirected",
         /// STUN Binding requests answered (RFC 5626 section 8).

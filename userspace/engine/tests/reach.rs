@@ -173,6 +173,49 @@ fn rfc_5626_6_a_binding_is_an_instance_and_its_flow() {
     assert_eq!(pair.pass(ALICE, &invite("sip:carol@example.net")).to(moved_to).method(), "INVITE");
 }
 
+/// A flow that an edge proxy has lost is replaced by another of the same phone; each once, and only after 430.
+#[test]
+fn rfc_5626_7_after_430_the_other_flow_is_tried() {
+    const EDGES: [&str; 3] = ["192.0.2.7:5060", "192.0.2.8:5060", "192.0.2.9:5060"];
+    let mut pair = Pair::new(config());
+    for (n, edge) in (1u32..).zip(EDGES) {
+        let host = edge.strip_suffix(":5060").unwrap();
+        let text = flow(n, n)
+            .set("Via", &format!("SIP/2.0/UDP {edge};branch=z9hG4bK-edge{n}"))
+            .add("Via", &format!("SIP/2.0/UDP {HOME};branch=z9hG4bK-{n}"))
+            .add("Path", &format!("<sip:token{n}@{host};lr;ob>"));
+        assert_eq!(pair.pass(edge, &text).to(edge).code(), 200);
+        pair.sleep(10);
+    }
+    let mut at = pair.pass(ALICE, &invite("sip:carol@example.net")).to(EDGES[2]);
+    let mut tried = vec![EDGES[2].to_owned()];
+    let last = loop {
+        pair.drain();
+        let edge = tried.last().unwrap().clone();
+        let out = pair.pass(&edge, &at.response(430, "Flow Failed", "e"));
+        let sent: Vec<_> = pair.drain().into_iter().filter(|out| out.text().method() != "ACK").collect();
+        if let pair::Out::Sent { remote, .. } = out {
+            break (remote.to_string(), out.text().code());
+        }
+        assert_eq!(sent.len(), 1, "one at a time");
+        let pair::Out::Sent { remote, .. } = &sent[0] else { panic!() };
+        if remote.to_string() == ALICE {
+            break (remote.to_string(), sent[0].text().code());
+        }
+        at = sent[0].text();
+        assert_eq!(at.method(), "INVITE");
+        assert!(at.get("Route").starts_with("<sip:token"), "{}", at.get("Route"));
+        assert_eq!(at.all("Route").len(), 1);
+        tried.push(remote.to_string());
+    };
+    assert_eq!((tried.len(), last), (3, (ALICE.to_owned(), 430)), "{tried:?}");
+    assert_eq!(pair.count(Event::FlowReplaced), 2);
+    // Any other answer is the phone's.
+    let at = pair.pass(ALICE, &invite("sip:carol@example.net")).to(EDGES[2]);
+    pair.drain();
+    assert_eq!(pair.pass(EDGES[2], &at.response(486, "Busy Here", "c")).to(ALICE).code(), 486);
+}
+
 #[test]
 fn rfc_5626_6_the_first_hop_has_to_keep_the_flow() {
     let mut pair = Pair::new(config());

@@ -1,6 +1,7 @@
-//! Redirections that are followed here instead of by the caller (RFC 3261 section 16.7 item 4, 8.1.3.4).
+//! Targets that take the place of one that answered: other flows of a phone whose flow has failed (RFC 5626 section 7),
+//! and redirections that are followed here instead of by the caller (RFC 3261 section 16.7 item 4, 8.1.3.4).
 //!
-//! Called on the way of a 3xx, when the configuration says so. Whoever is called chooses where the call goes next, and the
+//! Called on the way of a 430, and of a 3xx when the configuration says so. Whoever is called chooses where the call goes next, and the
 //! caller answers for it; so a contact is followed only where following it can cost nobody anything that he did not
 //! ask for: it names a user of ours, and the rules would send the caller himself to where that user is registered.
 //! Gateways, other domains and addresses are left to the caller, whose 3xx it is then. It is all or nothing: a 3xx that
@@ -14,6 +15,7 @@ use crate::counters::Event;
 use crate::gruu;
 use crate::location::Found;
 use crate::proxy::{self, Destination};
+use crate::registrar::User;
 use crate::routing::{Action, RouteFacts};
 use crate::transaction::Extensible;
 
@@ -41,6 +43,39 @@ impl Element {
         }
         self.core.extend(request, &mut self.counters);
         self.counters.count(Event::Redirected);
+        Some(request)
+    }
+
+    /// 430: the flow that a request was sent over is no more. Another of the same instance takes its place, where there is
+    /// one (RFC 5626 section 7).
+    #[cold]
+    pub(super) fn flow_failed(
+        &mut self,
+        origin: &Origin,
+        at: branch::Slot,
+        message: &Message<'_>,
+    ) -> Option<Extensible> {
+        let request = self.core.extensible(at)?;
+        let user = message.to().ok()?.uri().ok()?;
+        let Destination::User(domain) = Destination::of(&user, &self.site) else { return None };
+        let aor = self.location.aor(domain, User::read(user.user()?)?.as_bytes());
+        self.core.unstage();
+        let Self { core, counters, location, site, aimed, .. } = self;
+        core.target_of(request, aimed)?;
+        location.other_flows(aor, aimed.as_bytes(), origin.now, |target| {
+            // One after the other: an instance is asked once at a time.
+            if !core.has_staged()
+                && let Some(to) = proxy::way_to(&target, request.listen, site)
+                && core.is_new_way(request, to.1, target.path)
+            {
+                core.stage(to, (target.q, 0), (target.uri, target.path), counters);
+            }
+        });
+        if !self.core.has_staged() {
+            return None;
+        }
+        self.core.extend(request, &mut self.counters);
+        self.counters.count(Event::FlowReplaced);
         Some(request)
     }
 

@@ -63,8 +63,11 @@ impl Element {
                 Outcome::Forward(listen, next, Keep::Nothing)
             }
             branch::Origin::Transaction(slot) => {
-                let follows = code / 100 == 3 && self.config.follow_redirects;
-                let redirected = if follows { self.redirect(origin, slot, message) } else { None };
+                let redirected = match code {
+                    300..400 if self.config.follow_redirects => self.redirect(origin, slot, message),
+                    430 => self.flow_failed(origin, slot, message),
+                    _ => None,
+                };
                 let outcome = self.core.response(origin.now, slot, headers, &mut self.counters)?;
                 if let Some(request) = redirected {
                     self.core.replaced(origin.now, request, &mut self.counters);

@@ -272,6 +272,13 @@ impl Location {
         self.records.pin().get(&aor)?.flow_to(uri, now)
     }
 
+    /// The other flows of the instance whose live contact has this Request-URI (RFC 5626 section 7).
+    pub(crate) fn other_flows(&self, aor: Aor, uri: &[u8], now: Time, each: impl FnMut(Target<'_>)) {
+        if let Some(record) = self.records.pin().get(&aor) {
+            record.other_flows(uri, now).for_each(each);
+        }
+    }
+
     /// Lists the live bindings of a user.
     pub(crate) fn list(&self, aor: Aor, now: Time, each: &mut dyn FnMut(Listed<'_>)) {
         if let Some(record) = self.records.pin().get(&aor) {

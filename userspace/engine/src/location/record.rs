@@ -388,6 +388,23 @@ impl Record {
         })
     }
 
+    /// The live flows of the instance that has a binding with this Request-URI, that one among them when there are several
+    /// with the same.
+    pub(super) fn other_flows<'r>(&'r self, uri: &[u8], now: Time) -> impl Iterator<Item = Target<'r>> {
+        let with_uri =
+            |d: &Draft<'_>| d.binding.reg_id != 0 && d.uri.get(..usize::from(d.binding.target)) == Some(uri);
+        let failed = self.drafts().find(with_uri);
+        let (instance, reg_id) = failed.map_or((&b""[..], 0), |d| (d.instance, d.binding.reg_id));
+        let alone = self.drafts().filter(with_uri).count() < 2;
+        let flows = self.bindings.iter().enumerate().filter(move |(_, binding)| {
+            let of_instance = !instance.is_empty() && self.draft(binding).instance == instance;
+            let other = binding.reg_id != 0 && !(alone && binding.reg_id == reg_id);
+            of_instance && other && binding.reachable && binding.expires > now
+        });
+        // At most limit::CONTACTS of them.
+        flows.filter_map(|(at, _)| self.target(at as u8))
+    }
+
     /// The flow of the live binding whose contact has the user, host and port of `uri`.
     pub(super) fn flow_to(&self, uri: &Uri<'_>, now: Time) -> Option<super::BoundFlow> {
         let same = |d: &Draft<'_>| {

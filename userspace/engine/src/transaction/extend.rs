@@ -11,6 +11,7 @@ use crate::branch;
 use crate::config::limit;
 use crate::counters::Counters;
 use crate::fork::targets;
+use crate::text::Text;
 use crate::time::Time;
 
 /// What is known of a request that may get more targets.
@@ -72,6 +73,51 @@ impl Core {
             }
         }
         count + staged.len() < limit::CONTACTS && !staged.iter().any(|staged| is(&staged.target))
+    }
+
+    /// Where the request of a branch went; its Request-URI goes into `uri`.
+    #[cold]
+    pub(crate) fn target_of<const N: usize>(
+        &mut self,
+        request: Extensible,
+        uri: &mut Text<N>,
+    ) -> Option<SocketAddr> {
+        let Self { transactions, branches, arena, scratch, index, .. } = self;
+        let branch = branches.get(request.branch)?;
+        uri.clear();
+        match &branch.target {
+            Some(target) => uri.push(targets::read(arena.read(target, scratch)?)?.0).ok()?,
+            None => {
+                let sent = arena.read(transactions.get(branch.transaction)?.request.as_ref()?, scratch)?;
+                let sent = strowger_sip::Message::parse(sent, index).ok()?;
+                uri.push(sent.request()?.uri).ok()?;
+            }
+        }
+        Some(branch.remote)
+    }
+
+    /// Whether nobody was asked by this way yet: to this address with this Path.
+    #[cold]
+    pub(crate) fn is_new_way(&mut self, request: Extensible, remote: SocketAddr, path: &[u8]) -> bool {
+        let Self { transactions, branches, arena, scratch, .. } = self;
+        let Some(context) =
+            branches.get(request.branch).and_then(|branch| transactions.get(branch.transaction))
+        else {
+            return false;
+        };
+        let (mut at, mut count) = (context.first, 0);
+        while let Some(branch) = at.checked_sub(1).and_then(|slot| branches.get(slot)) {
+            at = branch.next;
+            count += 1;
+            // What Path the first branch had is not looked for: then the address alone decides.
+            let same = branch.target.as_ref().is_none_or(|target| {
+                arena.read(target, scratch).and_then(targets::read).is_some_and(|(_, other)| other == path)
+            });
+            if branch.remote == remote && same {
+                return false;
+            }
+        }
+        count < limit::CONTACTS
     }
 
     /// Whether something was staged.
