@@ -202,11 +202,12 @@ fn an_ack_that_never_comes_is_a_failure() {
 fn an_echo_is_no_proxy() {
     for scenario in ["options", "call", "register"] {
         let mut agents = Agents::new(setup(scenario, false));
-        play(&mut agents, RATE, &mut |datagram| {
+        let sent = play(&mut agents, RATE, &mut |datagram| {
             vec![Datagram { from: datagram.to, to: datagram.from, ..datagram }]
         });
         let counts = counts(&agents);
         assert_eq!((counts.succeeded, counts.failures.get("0.0: no answer")), (0, Some(&40)), "{scenario}");
+        assert!(!sent.iter().any(|datagram| datagram.begins("SIP/2.0")), "{scenario}: nothing is answered");
         assert!(agents.tally().traffic.stray >= 40, "{scenario}");
     }
 }
