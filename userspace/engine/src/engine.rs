@@ -234,7 +234,7 @@ impl Engine {
                 Some(method) => element.request(origin, parsed, method, plan, answer),
                 None => element.response(origin, &parsed, plan),
             },
-            Err(_) if stun::is_stun(message.message()) => return element.stun(&origin, message).map(Some),
+            Err(_) if stun::is_stun(message.message()) => return element.stun(origin, message).map(Some),
             Err(error) if error.fault == Fault::Empty => Err(Reason::KeepAlive),
             Err(error) if error.response => Err(Reason::ResponseMalformed),
             Err(error) if error.status().is_none() => Err(Reason::NotSip),
