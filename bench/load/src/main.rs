@@ -445,9 +445,12 @@ impl Session {
 
     fn finish(&mut self) -> Result<(), Failure> {
         if let Some(file) = &mut self.json {
-            serde_json::to_writer_pretty(&mut *file, &self.record)
+            // Without a buffer each number would be a system call: seconds, for a search.
+            let mut out = std::io::BufWriter::new(file);
+            serde_json::to_writer_pretty(&mut out, &self.record)
                 .map_err(std::io::Error::from)
-                .and_then(|()| file.write_all(b"\n"))
+                .and_then(|()| out.write_all(b"\n"))
+                .and_then(|()| out.flush())
                 .map_err(|error| Failure::Local { what: format!("cannot write the JSON: {error}") })?;
         }
         if !self.quiet {

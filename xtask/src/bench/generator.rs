@@ -97,7 +97,7 @@ impl Generator {
                     }
                     asked = Some(Instant::now());
                 }
-                Some(when) if when.elapsed() > Duration::from_secs(10) => {
+                Some(when) if when.elapsed() > Duration::from_secs(20) => {
                     let _ = process::end_group(&mut child);
                 }
                 _ => std::thread::sleep(Duration::from_millis(10)),
