@@ -128,6 +128,15 @@ fn more_workers_than_queues() {
 }
 
 #[test]
+fn generic_mode_steers_alike() {
+    let Some(bench) = Bench::with(&[machine::ETHTOOL]) else { return };
+    let node = node(&bench, "generic", 2, 2);
+    let plan = Plan { callers: callers(8), callee: callee(), calls: 2_000, body: 0, limit: LIMIT };
+    let (_, report) = calls(&bench, &node, "generic, 2 queues, 2 workers", &plan);
+    assert!(report.sum("rx_xsk") > report.sum("rx_kernel"));
+}
+
+#[test]
 fn fragments_reach_the_worker_of_their_call() {
     let Some(bench) = Bench::with(&[machine::ETHTOOL]) else { return };
     let node = node(&bench, "copy", 2, 2);

@@ -26,6 +26,8 @@ use super::bell::Bell;
 
 /// Slots that each worker has for what it hands over: some batches of its kernel sockets.
 const SLOTS: usize = 256;
+/// With many workers each has fewer, down to two batches, so that all slots together stay below so many.
+const ALL_SLOTS: usize = 4096;
 /// Bytes free before a message, for it to grow to the front. As much as a kernel socket's slot has.
 const HEADROOM: usize = 512;
 /// Longest UDP payload.
@@ -117,7 +119,10 @@ impl Exchange {
         let beats = Arc::new(Beats::of(workers));
         let bells: Arc<[Bell]> = (0..=workers).map(|_| Bell::new()).collect::<io::Result<Vec<_>>>()?.into();
         // By Call-ID alone is anything ever handed over.
-        let slots = if workers > 1 && matches!(spread, Spread::CallId(_)) { SLOTS } else { 0 };
+        let slots = match spread {
+            Spread::CallId(_) if workers > 1 => (ALL_SLOTS / workers).min(SLOTS),
+            _ => 0,
+        };
         let mut exchanges: Vec<Exchange> = (0..=workers)
             .map(|id| Exchange {
                 id,
