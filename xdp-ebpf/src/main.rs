@@ -101,13 +101,24 @@ fn judge(ctx: &XdpContext) -> Result<Counter, Counter> {
         return Ok(Counter::AnswerStun);
     }
     let worker = worker(ctx, &datagram, queue)?;
-    match maps::liveness(worker) {
-        Liveness::Alive => {}
-        Liveness::Stale => return Err(Counter::PassStaleHeartbeat),
-        Liveness::NeverBeat => return Err(Counter::PassNoHeartbeat),
+    beats(worker)?;
+    // Without its owner a queue gets no frames, whoever is to have the message.
+    let owner = worker_of_queue(queue, WORKERS.load());
+    if owner != worker {
+        beats(owner)?;
     }
     // The slot of a socket that was closed is empty again, so this is not only a matter of start-up.
     if maps::redirect(queue, worker) { Ok(Counter::Redirect) } else { Err(Counter::PassNoSocket) }
+}
+
+/// Whether `worker` lives.
+#[inline(always)]
+fn beats(worker: u32) -> Result<(), Counter> {
+    match maps::liveness(worker) {
+        Liveness::Alive => Ok(()),
+        Liveness::Stale => Err(Counter::PassStaleHeartbeat),
+        Liveness::NeverBeat => Err(Counter::PassNoHeartbeat),
+    }
 }
 
 /// The worker that the message belongs to.

@@ -34,21 +34,24 @@ fn message(call_id: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Lets only `alive` live of the two workers.
-fn only(served: &Served, alive: usize) {
-    served.hearts[1 - alive].beat(0);
-    served.revive(alive);
+/// Lets the first of the two workers live, who owns the queue that packets come by, and the second if so.
+fn alive(served: &Served, second: bool) {
+    served.revive(0);
+    match second {
+        true => served.revive(1),
+        false => served.hearts[1].beat(0),
+    }
 }
 
 /// The worker that the program gives `packet` to; `None` when it leaves the choice to userspace.
 #[track_caller]
 fn steered(served: &Served, packet: &[u8]) -> Option<u32> {
-    let verdicts = [0, 1].map(|alive| {
-        only(served, alive);
+    let verdicts = [false, true].map(|second| {
+        alive(served, second);
         served.verdict(&packet.escape_ascii().to_string(), packet)
     });
     match verdicts {
-        [Counter::Redirect, Counter::PassNoHeartbeat] => Some(0),
+        [Counter::Redirect, Counter::Redirect] => Some(0),
         [Counter::PassNoHeartbeat, Counter::Redirect] => Some(1),
         [Counter::PassNoCallId, Counter::PassNoCallId] => None,
         other => panic!("{other:?} for {}", packet.escape_ascii()),
@@ -149,6 +152,7 @@ fn all_workers_are_reached() {
         served.hearts[worker].beat(0);
         assert_eq!(served.verdict("its worker doesn't live", &packet), Counter::PassNoHeartbeat);
         served.revive(worker);
+        served.revive(0);
         assert_eq!(served.verdict("its worker lives", &packet), Counter::Redirect);
         reached[worker] = true;
     }
@@ -172,4 +176,18 @@ fn another_key_is_another_choice() {
         steered(&served, &to(V4).payload(message).bytes()) != Some(worker)
     });
     assert!((16..48).contains(&differs.count()));
+}
+
+/// A queue whose owner is stuck gets no frames for anybody: what comes by it is passed, whosever it is.
+#[test]
+fn without_the_owner_of_its_queue_a_message_is_passed() {
+    let Some(served) = served(2) else { return };
+    for number in 0..8 {
+        let message = message(&format!("Call-ID: {number}\r\n"));
+        let packet = to(V4).payload(message).bytes();
+        alive(&served, true);
+        assert_eq!(served.verdict("both live", &packet), Counter::Redirect);
+        served.hearts[0].beat(0);
+        assert_eq!(served.verdict("the owner does not", &packet), Counter::PassNoHeartbeat);
+    }
 }

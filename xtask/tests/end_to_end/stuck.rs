@@ -65,6 +65,11 @@ fn one_of_two_workers_on_a_queue_is_stuck() {
 }
 
 #[test]
+fn the_owner_of_the_queue_is_stuck() {
+    stuck("copy", 2, 0);
+}
+
+#[test]
 fn one_of_two_workers_without_xdp_is_stuck() {
     stuck("off", 2, 1);
 }
