@@ -6,19 +6,19 @@
 //! is up first. On any fault what was already done is undone by dropping it.
 
 pub(crate) mod nic;
+pub(crate) mod watch;
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use strowger_engine::{Engine, GatewayHealth, Location, Users};
 use strowger_wire::steer::SteeringKey;
-use strowger_xdp::Program;
 use strowger_xsk::{Device, KernelSocket, Mirror};
 
+use self::watch::{Refit, Serving, Watch};
 use crate::calls::Errands;
 use crate::config::{Auto, Config, Steering};
 use crate::egress::FastPath;
@@ -34,8 +34,6 @@ use crate::worker::{Exchange, Parts, Report, Spread, StandIn, Worker};
 const SOCKET_BUFFER: usize = 8 << 20;
 /// How long a stopping worker may take to finish what is in its rings.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
-/// How often we look whether the device is still there.
-const DEVICE_WATCH: Duration = Duration::from_millis(500);
 
 /// What is fixed once the data plane is up; status shows it.
 #[derive(Debug, Clone)]
@@ -66,10 +64,8 @@ pub(crate) struct Running {
 
 /// The data plane, up. Dropping it detaches the program; [`Plane::stop`] also lets the workers finish.
 pub(crate) struct Plane {
-    /// What it is.
-    pub facts: Facts,
-    /// The XDP program; none with mode `off`.
-    pub program: Option<Program>,
+    /// What serves the device.
+    pub serving: Serving,
     /// The workers.
     pub workers: Vec<Running>,
     /// Who serves in the place of a worker that is stuck.
@@ -82,8 +78,6 @@ pub(crate) struct Plane {
     pub mirror: Option<Mirror>,
     /// How many queues are served.
     pub queues: usize,
-    /// Set when the device has gone, or is another one of the same name.
-    lost: Arc<AtomicBool>,
     orders: StopAtLast,
 }
 
@@ -160,6 +154,7 @@ impl Plane {
         let wards = shared(&kernel)?;
         let orders = StopAtLast(Arc::new(Orders::default()));
         let mut workers = Vec::with_capacity(count);
+        let mut refits = Vec::with_capacity(count);
         let mut askers = names::start(&config.dns, count + 1)?;
         let last_asker = askers.pop();
         let began = crate::worker::monotonic();
@@ -178,7 +173,9 @@ impl Plane {
             };
             let (heartbeat, queues) = share.map_or((None, Vec::new()), |s| (Some(s.heartbeat), s.queues));
             let polling = config.dataplane.polling;
-            let parts = Parts { engine, queues, kernel, heartbeat, fast, names, exchange, polling };
+            let refit = Arc::new(Refit::default());
+            refits.push(Arc::clone(&refit));
+            let parts = Parts { engine, queues, kernel, heartbeat, fast, names, exchange, polling, refit };
             let desk = Arc::new(Desk::default());
             let errands = Arc::new(Errands::default());
             let shared = (Arc::clone(&desk), Arc::clone(&errands), Arc::clone(&orders.0));
@@ -216,17 +213,14 @@ impl Plane {
                 thread: thread("stand-in".to_owned(), || worker.run())?,
             }
         };
-        let lost = Arc::new(AtomicBool::new(false));
-        if let Some(device) = facts.device.clone() {
-            let (lost, orders) = (Arc::clone(&lost), Arc::clone(&orders.0));
-            thread("device-watch".to_owned(), move || watch(&device, &lost, &orders))?;
+        let device = facts.device.clone();
+        let serving = Serving::new(facts, program);
+        if let Some(device) = device {
+            let (config, orders) = (config.clone(), Arc::clone(&orders.0));
+            let watch = Watch { config, steering, cpus, serving: serving.clone(), refits, orders };
+            thread("device-watch".to_owned(), move || watch.run(device))?;
         }
-        Ok(Plane { facts, program, workers, stand_in, location, gateways, mirror, queues, lost, orders })
-    }
-
-    /// Whether the device has gone since the start. What is left of the data plane then serves nobody.
-    pub(crate) fn device_lost(&self) -> bool {
-        self.lost.load(Ordering::Relaxed)
+        Ok(Plane { serving, workers, stand_in, location, gateways, mirror, queues, orders })
     }
 
     /// The first worker that ended without being told to. There is no such thing but a panic.
@@ -241,10 +235,11 @@ impl Plane {
 
     /// Detaches, so that the kernel has the traffic, then lets the workers finish what they hold.
     pub(crate) fn stop(mut self) {
-        if let Some(program) = &mut self.program {
+        // First, so that no device is opened any more.
+        self.orders.0.stop();
+        if let Some(program) = &mut self.serving.now().program {
             program.detach();
         }
-        self.orders.0.stop();
         let deadline = Instant::now() + STOP_PATIENCE;
         for worker in self.workers.drain(..).chain([self.stand_in]) {
             while !worker.thread.is_finished() && Instant::now() < deadline {
@@ -276,23 +271,6 @@ fn shared(kernel: &[Vec<KernelSocket>]) -> Result<Vec<Vec<KernelSocket>>, Fault>
 fn thread(name: String, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Fault> {
     let failed = format!("cannot start the thread {name}");
     std::thread::Builder::new().name(name).spawn(work).map_err(|e| Fault::Other(format!("{failed}: {e}")))
-}
-
-/// Looks every now and then whether the device is still the one we opened. An AF_XDP socket does not say so.
-fn watch(device: &Device, lost: &AtomicBool, orders: &Orders) {
-    while !orders.is_stopping() {
-        std::thread::sleep(DEVICE_WATCH);
-        match Device::find(&device.name) {
-            Ok(now) if now.index == device.index => {}
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(interface = device.name, %error, "cannot be looked at");
-            }
-            _ => {
-                lost.store(true, Ordering::Relaxed);
-                return;
-            }
-        }
-    }
 }
 
 /// The secret that is kept, or else one for this run.

@@ -39,14 +39,6 @@ pub(crate) enum Fault {
         /// Its name.
         interface: String,
     },
-    /// The device went away while the node ran.
-    #[error(
-        "dataplane.interface: `{interface}` is gone, or is another device now; start the node again when it is there"
-    )]
-    InterfaceLost {
-        /// Its name.
-        interface: String,
-    },
     /// A worker cannot be where it is wanted.
     #[error("dataplane.cpus: {cpu} is not a CPU this process may use; it may use {allowed:?}")]
     Cpu {
@@ -114,10 +106,7 @@ impl Fault {
             Fault::Other(_) | Fault::NotRunning { .. } => 1,
             Fault::Config(_) | Fault::Cpu { .. } => 3,
             Fault::Privilege { .. } => 4,
-            Fault::NoInterface { .. }
-            | Fault::InterfaceDown { .. }
-            | Fault::InterfaceLost { .. }
-            | Fault::NoNetns { .. } => 5,
+            Fault::NoInterface { .. } | Fault::InterfaceDown { .. } | Fault::NoNetns { .. } => 5,
             Fault::Listen { .. } | Fault::StatusSocket { .. } => 6,
             Fault::Unsupported(_) => 7,
             Fault::XdpBusy(_) | Fault::QueueBusy(_) => 8,
@@ -143,7 +132,7 @@ Exit codes:
   2  the command line is wrong
   3  the configuration is wrong
   4  a privilege is missing
-  5  the interface or network namespace is not there, is down, or went away
+  5  the interface or network namespace is not there or is down
   6  a listen address or the status socket can't be had
   7  the driver lacks what dataplane.mode wants
   8  another XDP program or AF_XDP socket has the interface

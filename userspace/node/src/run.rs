@@ -20,7 +20,7 @@ use crate::status::view::View;
 use crate::users::UserTable;
 use crate::{logging, netns, privilege};
 
-/// How often we look whether a worker has died or the device has gone.
+/// How often we look whether a worker has died.
 const WATCH: Duration = Duration::from_millis(100);
 /// How often workers are asked whether they still go round.
 const WORKER_WATCH: Duration = Duration::from_secs(1);
@@ -60,7 +60,7 @@ pub(crate) fn run(config: Config) -> Result<(), Fault> {
     let (for_plane, for_workers) = (config.clone(), Arc::clone(&users));
     let start = move || Plane::start(&for_plane, &for_workers);
     let plane = netns::inside(config.dataplane.netns.as_deref(), start)?;
-    let facts = &plane.facts;
+    let facts = plane.serving.now().facts.clone();
     tracing::info!(
         node = config.node.name,
         mode = facts.mode,
@@ -85,13 +85,14 @@ pub(crate) fn run(config: Config) -> Result<(), Fault> {
 /// Everything until the signal, and the way down.
 async fn serve(
     config: &Config,
-    mut plane: Plane,
+    plane: Plane,
     mut socket: Bound,
     started: Instant,
     mut terminate: Signal,
     mut interrupt: Signal,
 ) -> Result<(), Fault> {
-    if let Some(log) = plane.program.as_mut().and_then(Program::packet_log) {
+    let log = plane.serving.now().program.as_mut().and_then(Program::packet_log);
+    if let Some(log) = log {
         tokio::task::spawn_local(async move {
             let Err(error) = log.forward().await;
             tracing::warn!(%error, "the XDP program's log cannot be read");

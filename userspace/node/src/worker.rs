@@ -42,6 +42,8 @@ pub(crate) use self::report::{QueueReport, Report};
 pub(crate) use self::stand_in::StandIn;
 use crate::calls::Errands;
 use crate::config::Polling;
+use crate::dataplane::nic::Share;
+use crate::dataplane::watch::Refit;
 use crate::egress::FastPath;
 use crate::names::Asker;
 use crate::orders::Orders;
@@ -62,6 +64,7 @@ const LAST_TURNS: usize = 64;
 const HANDED_AT_ONCE: usize = 64;
 
 /// One queue, as one of its workers has it.
+#[derive(Debug)]
 pub(crate) struct Queue {
     /// Its number on the device.
     pub number: u32,
@@ -89,6 +92,8 @@ pub(crate) struct Parts {
     pub exchange: Exchange,
     /// How it waits.
     pub polling: Polling,
+    /// Where its part of a device that was made anew is left.
+    pub refit: Arc<Refit>,
 }
 
 /// See the head of this file.
@@ -99,6 +104,8 @@ pub(crate) struct Worker {
     lane: Lane,
     /// How long it goes round without work before it sleeps; none for never.
     patience: Option<Duration>,
+    polling: Polling,
+    refit: Arc<Refit>,
     /// How often it asks its kernel sockets while there is other work.
     kernel_every: Duration,
     desk: Arc<Desk<Report>>,
@@ -120,7 +127,7 @@ impl Worker {
         parts: Parts,
         (desk, errands, orders): (Arc<Desk<Report>>, Arc<Errands>, Arc<Orders>),
     ) -> std::io::Result<Worker> {
-        let Parts { engine, queues, kernel, heartbeat, fast, names, exchange, polling } = parts;
+        let Parts { engine, queues, kernel, heartbeat, fast, names, exchange, polling, refit } = parts;
         let sleeper = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let sources = (queues.iter().map(|queue| (queue.socket.as_fd(), QUEUE)))
             .chain(kernel.iter().map(|socket| (socket.as_fd(), KERNEL)))
@@ -128,12 +135,22 @@ impl Worker {
         for (source, what) in sources {
             epoll::add(&sleeper, source, epoll::EventData::new_u64(what), epoll::EventFlags::IN)?;
         }
-        let patience = polling::patience(polling, queues.len());
-        // Without queues there is no other work, and who never sleeps is not told by epoll.
-        let kernel_every =
-            if queues.is_empty() && patience.is_none() { Duration::ZERO } else { KERNEL_EVERY };
+        let (patience, kernel_every) = habits(polling, &queues);
         let lane = Lane::new(engine, fast, names, exchange);
-        Ok(Worker { queues, kernel, heartbeat, lane, patience, kernel_every, desk, errands, orders, sleeper })
+        Ok(Worker {
+            queues,
+            kernel,
+            heartbeat,
+            lane,
+            patience,
+            polling,
+            refit,
+            kernel_every,
+            desk,
+            errands,
+            orders,
+            sleeper,
+        })
     }
 
     /// The loop, until told to stop.
@@ -149,6 +166,9 @@ impl Worker {
         self.lane.engine.set_wall_clock(last_date, calendar());
         while !self.orders.is_stopping() {
             let now = monotonic();
+            if self.refit.is_left() {
+                self.refitted();
+            }
             if !draining && self.orders.is_draining() {
                 draining = true;
                 self.lane.engine.drain(now);
@@ -198,6 +218,25 @@ impl Worker {
                 break;
             }
         }
+    }
+
+    /// The device has gone, and all that hung on it, or there is another one in its place.
+    #[cold]
+    fn refitted(&mut self) {
+        // A socket that is closed leaves epoll by itself, and what was in its rings is lost with its device.
+        self.queues.clear();
+        self.heartbeat = None;
+        if let Some((device, share)) = self.refit.take() {
+            let Share { heartbeat, queues } = share;
+            for queue in &queues {
+                let data = epoll::EventData::new_u64(QUEUE);
+                // Without it the worker would wait out its sleep, 20 ms at most.
+                let _ = epoll::add(&self.sleeper, queue.socket.as_fd(), data, epoll::EventFlags::IN);
+            }
+            self.lane.leave_by(device);
+            (self.heartbeat, self.queues) = (Some(heartbeat), queues);
+        }
+        (self.patience, self.kernel_every) = habits(self.polling, &self.queues);
     }
 
     /// Sends what the engine has to send besides. Whether there was anything.
@@ -305,6 +344,14 @@ impl Worker {
             kernel: report::kernel(&self.kernel),
         }
     }
+}
+
+/// How long a worker goes round without work before it sleeps, and how often it asks its kernel sockets meanwhile.
+fn habits(polling: Polling, queues: &[Queue]) -> (Option<Duration>, Duration) {
+    let patience = polling::patience(polling, queues.len());
+    // Without queues there is no other work, and who never sleeps is not told by epoll.
+    let kernel_every = if queues.is_empty() && patience.is_none() { Duration::ZERO } else { KERNEL_EVERY };
+    (patience, kernel_every)
 }
 
 /// CLOCK_MONOTONIC, the clock of the heartbeats. Read from the vDSO: no system call.

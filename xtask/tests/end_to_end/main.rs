@@ -15,6 +15,7 @@ mod commands;
 mod counted;
 mod credentials;
 mod crowd;
+mod device;
 mod drain;
 mod exhaustion;
 mod failover;

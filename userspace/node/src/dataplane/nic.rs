@@ -63,9 +63,10 @@ pub(super) fn find(config: &Config) -> Result<Option<Nic>, Fault> {
 }
 
 /// One worker's part of the device.
-pub(super) struct Share {
-    pub(super) heartbeat: Heartbeat,
-    pub(super) queues: Vec<Queue>,
+#[derive(Debug)]
+pub(crate) struct Share {
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) queues: Vec<Queue>,
 }
 
 /// The device, served as soon as the workers beat.

@@ -95,6 +95,9 @@ pub(crate) struct Dataplane {
     pub xdp: Counts,
     /// What the mirror of routes and neighbours did; empty with mode `off`.
     pub next_hops: Counts,
+    /// How often the device was opened again, after it had gone.
+    #[serde(default)]
+    pub reopened: u64,
     /// Frames whose token was dropped instead of given back. Anything but 0 is a bug.
     pub frames_leaked: u64,
     /// One for each queue we serve and each worker with a socket on it.

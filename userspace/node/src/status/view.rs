@@ -38,15 +38,14 @@ impl View {
         View { config: config.clone(), plane: RefCell::new(Some(plane)), started, draining: Cell::new(false) }
     }
 
-    /// Why the node cannot go on, if so: a worker that ended unasked, or a device that went away.
+    /// Why the node cannot go on, if so: a worker that ended unasked.
     pub(crate) fn fatal(&self) -> Option<Fault> {
         let plane = self.plane.borrow();
         let plane = plane.as_ref()?;
         if let Some(worker) = plane.dead_worker() {
             return Some(Fault::Other(format!("worker {worker} died; its panic is in the log above")));
         }
-        let device = plane.facts.device.as_ref().filter(|_| plane.device_lost())?;
-        Some(Fault::InterfaceLost { interface: device.name.clone() })
+        None
     }
 
     /// What is known of every gateway target.
@@ -176,9 +175,10 @@ impl View {
         sums: &WorkerCounts,
     ) -> Status {
         let plane = self.plane.borrow();
-        let facts = plane.as_ref().map(|p| &p.facts);
+        let served = plane.as_ref().map(|p| p.serving.now());
+        let facts = served.as_ref().map(|s| &s.facts);
         let device = facts.and_then(|f| f.device.as_ref());
-        let program = plane.as_ref().and_then(|p| p.program.as_ref());
+        let program = served.as_ref().and_then(|s| s.program.as_ref());
         let location = plane.as_ref().map(|p| &p.location);
         Status {
             node: Node {
@@ -211,6 +211,7 @@ impl View {
                     .as_ref()
                     .and_then(|p| p.mirror.as_ref())
                     .map_or_else(BTreeMap::new, next_hops),
+                reopened: served.as_ref().map_or(0, |s| s.reopened),
                 frames_leaked: strowger_xsk::frames_leaked(),
                 queues,
             },

@@ -54,6 +54,13 @@ impl Lane {
         }
     }
 
+    /// From now on the way out is this device, another one in the place of the last.
+    pub(super) fn leave_by(&mut self, device: u32) {
+        if let Some(fast) = &mut self.fast {
+            fast.device = device;
+        }
+    }
+
     /// Whether a name was asked for whose answer nothing will wake us for.
     pub(super) fn awaits_names(&self) -> bool {
         self.unanswered > 0
