@@ -259,6 +259,8 @@ counters! {
         AuthChallenged = "auth_challenged",
         /// Requests whose credentials prove nobody: wrong password, unknown user, an algorithm or qop not offered.
         AuthRejected = "auth_rejected",
+        /// What a source has shown of itself, lost because the node did not ask for it in time.
+        SightingLost = "sighting_lost",
         /// Right credentials with a nonce that is too old, not ours, or of another address: challenged again.
         AuthStale = "auth_stale",
         /// Right credentials with a nonce count that was used, or is no longer known: challenged again.

@@ -19,6 +19,7 @@ use crate::gateway::GatewayHealth;
 use crate::location::Location;
 use crate::refusal::Refusal;
 use crate::resolve::{Query, Resolution};
+use crate::sighting::Sighting;
 use crate::stun;
 use crate::time::Time;
 use crate::users::Users;
@@ -366,6 +367,17 @@ impl Engine {
     /// It cannot be ended; nothing has changed.
     pub fn kill(&mut self, now: Time, id: DialogId) -> Result<(), KillError> {
         self.element.kill(now, id)
+    }
+
+    /// Keeps up to `room` [`Sighting`]s for [`next_sighting`](Self::next_sighting) from now on; never called, none.
+    pub fn watch_sources(&mut self, room: usize) {
+        self.element.sightings.watch(room);
+    }
+
+    /// What sources have shown of themselves since it was last asked, the oldest first; `None` when there is nothing
+    /// more. Those for which there was no room are counted as lost.
+    pub fn next_sighting(&mut self) -> Option<Sighting> {
+        self.element.sightings.next()
     }
 
     /// Says what the wall clock shows at `now`, for the Date header of replies to REGISTER. Called at start and

@@ -5,7 +5,7 @@ mod pair;
 
 use authentic::{Challenge, Known, closed, pair_with, signed};
 use pair::{ALICE, BOB, Out, Pair, Text, request, unique};
-use strowger_engine::{Algorithm, Config, Event, Reason};
+use strowger_engine::{Algorithm, Config, Event, Reason, Sighting};
 
 fn reply(pair: &mut Pair, text: &Text) -> Text {
     // Each a transaction of its own.
@@ -397,4 +397,33 @@ fn a_request_with_credentials_that_comes_again_gets_the_same_answer() {
     // Timer J.
     pair.sleep(2);
     assert_eq!((pair.engine.occupancy().transactions.used, pair.engine.occupancy().kept.used), (0, 0));
+}
+
+/// Only who has had our challenge can answer it wrongly: of anybody else it is not known where he is.
+#[test]
+fn a_guess_is_seen_of_the_source_that_our_nonce_went_to() {
+    let mut pair = pair_with(closed());
+    pair.engine.watch_sources(8);
+    let seen = |pair: &mut Pair| std::iter::from_fn(|| pair.engine.next_sighting()).collect::<Vec<_>>();
+    let ip = |source: &str| source.parse::<std::net::SocketAddr>().unwrap().ip();
+    let text = register("alice", &format!("<sip:alice@{ALICE}>"));
+    let refused = reply(&mut pair, &text);
+    let challenge = Challenge::first(&refused);
+    assert_eq!(seen(&mut pair), [], "a challenge is no guess");
+    for user in ["alice", "nobody"] {
+        let wrong = text.clone().add("Authorization", &challenge.answer(&text, user, "wrong", 1));
+        let elsewhere = "10.77.0.12:5060";
+        pair.pass(elsewhere, &unique(wrong.clone())).to(elsewhere);
+        assert_eq!(seen(&mut pair), [], "in another's name");
+        assert_eq!(reply(&mut pair, &wrong).code(), 401);
+        assert_eq!(seen(&mut pair), [Sighting::Guessed { source: ip(ALICE) }], "{user}");
+    }
+    let right = text.clone().add("Authorization", &challenge.answer(&text, "alice", "alice-secret", 1));
+    assert_eq!(reply(&mut pair, &right).code(), 200);
+    let until = pair.now.after(core::time::Duration::from_secs(7200));
+    assert_eq!(seen(&mut pair), [Sighting::Registered { source: ip(ALICE), until }]);
+    pair.sleep(301);
+    let late = text.clone().add("Authorization", &challenge.answer(&text, "alice", "wrong", 2));
+    assert_eq!(reply(&mut pair, &late).code(), 401);
+    assert_eq!(seen(&mut pair), [], "the nonce is too old to show where he is");
 }

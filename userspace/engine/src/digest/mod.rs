@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub use algorithm::Algorithm;
 use algorithm::{Said, eight_digits};
 pub(crate) use credit::Credit;
-use nonce::Nonces;
+use nonce::{Nonce, Nonces};
 use strowger_sip::{
     Credentials, DigestCredentials, HeaderName, Message, Method, Qop, Scheme, Uri, ValueError, quoted,
 };
@@ -80,6 +80,8 @@ pub(crate) struct Digest {
     pub(crate) credit: Credit,
     /// The HA1 of nobody.
     nobody: [u8; 32],
+    /// See [`Digest::guessed`].
+    guessed: bool,
 }
 
 impl Digest {
@@ -103,6 +105,7 @@ impl Digest {
             windows: Windows::new(config.auth.nonces),
             credit: Credit::new(keys.nonce),
             nobody,
+            guessed: false,
         }
     }
 
@@ -125,6 +128,7 @@ impl Digest {
         counters: &mut Counters,
     ) -> Result<Identity, Refusal> {
         let source = request.source();
+        self.guessed = false;
         if self.trusts(source.ip()) {
             return Ok(Identity::TrustedPeer);
         }
@@ -147,14 +151,12 @@ impl Digest {
         let domain = owned.as_ref().map(|(domain, _)| *domain);
         let Some((count, state)) = self.proves(&given, request.method, domain) else {
             counters.count(Event::AuthRejected);
+            // The nonce shows that he is where he says: our challenge has arrived there.
+            self.guessed = self.fresh(now, given.nonce, source, floor).is_some();
             return Err(asked(false));
         };
         // From here on he has the password.
-        let nonce = self
-            .nonces
-            .read(given.nonce, source, self.realm.as_bytes())
-            .filter(|nonce| nonce.id >= floor && !nonce.expired(now, self.lifetime()));
-        let Some(nonce) = nonce else {
+        let Some(nonce) = self.fresh(now, given.nonce, source, floor) else {
             counters.count(Event::AuthStale);
             return Err(asked(true));
         };
@@ -169,6 +171,18 @@ impl Digest {
         }
         counters.count(Event::AuthAccepted);
         Ok(Identity::User)
+    }
+
+    /// Whether the last request that was [checked](Self::check) answers a challenge that its source has had from us not
+    /// long ago, and with what is no user's. The same for names that are no user's as for wrong passwords of those that are.
+    pub(crate) fn guessed(&self) -> bool {
+        self.guessed
+    }
+
+    /// The nonce that this says, if it is one that this worker made for `source` since its start and not too long ago.
+    fn fresh(&self, now: Time, text: &[u8], source: SocketAddr, floor: u64) -> Option<Nonce> {
+        let nonce = self.nonces.read(text, source, self.realm.as_bytes())?;
+        (nonce.id >= floor && !nonce.expired(now, self.lifetime())).then_some(nonce)
     }
 
     fn lifetime(&self) -> Duration {

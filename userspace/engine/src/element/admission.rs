@@ -14,6 +14,7 @@ use crate::location::Found;
 use crate::refusal::Refusal;
 use crate::registrar::User;
 use crate::request::Request;
+use crate::sighting::Sighting;
 
 impl Element {
     /// Whether the source may send one more message. A gateway carries the calls of many: it has no budget.
@@ -82,6 +83,9 @@ impl Element {
         }
         let role = if for_us { Role::Server } else { Role::Proxy };
         let checked = self.auth.check(origin.now, request, role, &self.site, &mut self.counters);
+        if self.auth.guessed() {
+            self.seen(Sighting::Guessed { source: origin.remote.ip() });
+        }
         // Who may not is known all the same, and his credentials are used.
         self.proven = matches!(checked, Ok(Identity::User) | Err(Refusal::Forbidden));
         let identity = checked?;

@@ -35,6 +35,7 @@ use crate::location::{Expiry, Location};
 use crate::proxy;
 use crate::resolve::Resolver;
 use crate::routing::{Routing, UriText};
+use crate::sighting::{Sighting, Sightings};
 use crate::site::Site;
 use crate::time::Time;
 use crate::transaction::{Core, Fate, Keep, Report};
@@ -85,6 +86,7 @@ pub(crate) struct Element {
     written: Box<UriText>,
     aimed: Box<UriText>,
     auth: Digest,
+    pub(crate) sightings: Sightings,
     /// Whether the request at hand has shown who sends it.
     proven: bool,
     /// Set by [`Element::drain`].
@@ -117,6 +119,7 @@ impl Element {
             written: Box::new(UriText::new()),
             aimed: Box::new(UriText::new()),
             auth,
+            sightings: Sightings::default(),
             proven: false,
             core: Core::new(&config, worker),
             config,
@@ -180,6 +183,13 @@ impl Element {
         self.gateways.share(health);
         self.prober = Prober::new(&self.config, &self.site, &self.keys, worker, workers);
         Ok(())
+    }
+
+    /// Tells those who watch sources of one.
+    fn seen(&mut self, sighting: Sighting) {
+        if !self.sightings.note(sighting) {
+            self.counters.count(Event::SightingLost);
+        }
     }
 
     /// Keeps the message, once edited, as the step says.

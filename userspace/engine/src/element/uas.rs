@@ -4,6 +4,7 @@
 //! Called on the way of a request that ends here, and by the engine for what could not be read or sent on.
 
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use strowger_sip::{EditPlan, Essentials, HeaderName, Message, Method};
 
@@ -14,6 +15,7 @@ use crate::engine::Reason;
 use crate::refusal::{ALLOW, Refusal, reply_event};
 use crate::registrar::Registrar;
 use crate::request::{self, Request};
+use crate::sighting::Sighting;
 use crate::transaction::{Begin, First, Keep};
 
 /// A request that is answered, and its headers when they could all be read.
@@ -74,7 +76,12 @@ impl Element {
                     counters: &mut self.counters,
                 };
                 registrar.register(request, origin.now, room, &mut answer.lines)?;
-                self.admission.budgets.vouch(origin.remote.ip());
+                let source = origin.remote.ip();
+                self.admission.budgets.vouch(source);
+                if self.proven {
+                    let longest = Duration::from_secs(self.config.registrar.max_expires.into());
+                    self.seen(Sighting::Registered { source, until: origin.now.after(longest) });
+                }
                 if let Some(clock) = &self.clock {
                     answer.offer(&[b"Date: ", &clock.date(origin.now)]);
                 }

@@ -74,7 +74,7 @@ pub enum RouteSource {
 }
 
 /// Addresses that begin with the same bits: `10.0.0.0/8`, `2001:db8::/32`, or one address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IpPrefix {
     address: IpAddr,
     length: u8,
@@ -86,6 +86,36 @@ impl IpPrefix {
     pub fn host(address: IpAddr) -> Self {
         let address = address.to_canonical();
         Self { address, length: if address.is_ipv4() { 32 } else { 128 } }
+    }
+
+    /// The prefix of `length` bits that the address is in; `None` when its family has not so many.
+    #[must_use]
+    pub fn around(address: IpAddr, length: u8) -> Option<Self> {
+        let whole = Self::host(address);
+        let behind = u32::from(whole.length.checked_sub(length)?);
+        let address = match whole.address {
+            IpAddr::V4(ip) => {
+                let rest = u32::MAX.checked_shl(behind).unwrap_or(0);
+                IpAddr::V4((ip.to_bits() & rest).into())
+            }
+            IpAddr::V6(ip) => {
+                let rest = u128::MAX.checked_shl(behind).unwrap_or(0);
+                IpAddr::V6((ip.to_bits() & rest).into())
+            }
+        };
+        Some(Self { address, length })
+    }
+
+    /// The first address.
+    #[must_use]
+    pub const fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Leading bits that count: all that its family has for one address.
+    #[must_use]
+    pub const fn length(&self) -> u8 {
+        self.length
     }
 
     /// Whether the address begins so. IPv4-mapped addresses are those they stand for.
@@ -139,6 +169,22 @@ impl FromStr for IpPrefix {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_prefix_around_an_address_is_one_that_can_be_written() {
+        let around = |text: &str, length| IpPrefix::around(text.parse().unwrap(), length);
+        for (address, length, prefix) in [
+            ("192.0.2.77", 32, "192.0.2.77"),
+            ("192.0.2.77", 24, "192.0.2.0/24"),
+            ("192.0.2.77", 0, "0.0.0.0/0"),
+            ("::ffff:192.0.2.77", 24, "192.0.2.0/24"),
+            ("2001:db8::1:2:3:4", 64, "2001:db8::/64"),
+            ("2001:db8::1", 0, "::/0"),
+        ] {
+            assert_eq!(around(address, length), prefix.parse().ok(), "{address}/{length}");
+        }
+        assert_eq!((around("192.0.2.77", 33), around("::1", 129)), (None, None));
+    }
 
     #[test]
     fn prefixes_as_they_are_written() {
