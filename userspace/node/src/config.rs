@@ -6,6 +6,7 @@
 
 mod choice;
 mod gateways;
+mod policing;
 mod routes;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::choice::{Auto, Network, Queues};
 use self::gateways::Gateway;
+pub(crate) use self::policing::Policing;
 use self::routes::Route;
 
 use crate::secret;
@@ -53,6 +55,9 @@ pub(crate) struct Config {
     /// Sizes of every table.
     #[serde(default)]
     pub limits: Limits,
+    /// Who is refused before he costs anything.
+    #[serde(default)]
+    pub policing: Policing,
     /// Where users and bindings are kept. Read, not used by this version.
     #[serde(default)]
     pub store: Store,
@@ -537,6 +542,10 @@ impl Config {
             return wrong("dns.servers", "at most 8, each with a port".into());
         }
 
+        if let Some((key, problem)) = self.policing.problem() {
+            return wrong(&format!("policing.{key}"), problem);
+        }
+
         let l = &self.limits;
         for (key, value) in [("transactions", l.transactions), ("dialogs", l.dialogs)] {
             if !(1..=100_000_000).contains(&value) {
@@ -590,6 +599,11 @@ impl Config {
     /// Things that are accepted but worth a warning at start: one line each.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let mut lines = Vec::new();
+        if self.dataplane.mode == Mode::Off && self.policing.is_on() {
+            lines.push(
+                "policing: the XDP program does it, and with dataplane.mode: off there is none".to_owned(),
+            );
+        }
         if self.auth.required {
             match &self.auth.users {
                 None => lines.push("auth.required is true and there is no auth.users: nobody can register".to_owned()),

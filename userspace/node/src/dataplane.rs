@@ -25,6 +25,7 @@ use crate::egress::FastPath;
 use crate::fault::Fault;
 use crate::names;
 use crate::orders::Orders;
+use crate::policing::Police;
 use crate::report::Desk;
 use crate::secret;
 use crate::users::UserTable;
@@ -66,6 +67,8 @@ pub(crate) struct Running {
 pub(crate) struct Plane {
     /// What serves the device.
     pub serving: Serving,
+    /// Decides for the program whom it refuses; none when that was not asked for.
+    pub police: Option<Police>,
     /// The workers.
     pub workers: Vec<Running>,
     /// Who serves in the place of a worker that is stuck.
@@ -129,7 +132,7 @@ impl Plane {
         let gateways = Arc::new(GatewayHealth::new(&engine_config).map_err(unsuited)?);
         // A queue's memory is best on the NUMA node of its worker.
         let cpu_of = |at: usize| cpus.get(at % count % cpus.len().max(1)).copied();
-        let (facts, program, shares) = match &found {
+        let (facts, mut program, shares) = match &found {
             None => (Facts { mode: "off", fallback: None, device: None, memory: None }, None, Vec::new()),
             Some(nic) => {
                 let workers = u32::try_from(count).unwrap_or(u32::MAX);
@@ -146,6 +149,12 @@ impl Plane {
             None => (None, None),
         };
 
+        let policed = match &mut program {
+            Some(program) => Police::start(config, program, count)?,
+            None => None,
+        };
+        let (police, sightings) = policed.map_or((None, Vec::new()), |(police, ends)| (Some(police), ends));
+
         let queues = found.as_ref().map_or(0, |nic| nic.queues.len());
         let shares = shares.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
         let mut exchanges = Exchange::between(count, spread)
@@ -158,8 +167,9 @@ impl Plane {
         let mut askers = names::start(&config.dns, count + 1)?;
         let last_asker = askers.pop();
         let began = crate::worker::monotonic();
-        let each = kernel.into_iter().zip(askers).zip(exchanges).zip(shares);
-        for (id, (((kernel, names), exchange), share)) in each.enumerate() {
+        let sightings = sightings.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
+        let each = kernel.into_iter().zip(askers).zip(exchanges).zip(shares).zip(sightings);
+        for (id, ((((kernel, names), exchange), share), sightings)) in each.enumerate() {
             let cpu = cpu_of(id);
             let number = u16::try_from(id).unwrap_or(u16::MAX);
             let mut engine = Engine::for_worker(Arc::clone(&engine_config), Arc::clone(&location), number)
@@ -175,7 +185,8 @@ impl Plane {
             let polling = config.dataplane.polling;
             let refit = Arc::new(Refit::default());
             refits.push(Arc::clone(&refit));
-            let parts = Parts { engine, queues, kernel, heartbeat, fast, names, exchange, polling, refit };
+            let parts =
+                Parts { engine, queues, kernel, heartbeat, fast, names, exchange, sightings, polling, refit };
             let desk = Arc::new(Desk::default());
             let errands = Arc::new(Errands::default());
             let shared = (Arc::clone(&desk), Arc::clone(&errands), Arc::clone(&orders.0));
@@ -220,7 +231,7 @@ impl Plane {
             let watch = Watch { config, steering, cpus, serving: serving.clone(), refits, orders };
             thread("device-watch".to_owned(), move || watch.run(device))?;
         }
-        Ok(Plane { serving, workers, stand_in, location, gateways, mirror, queues, orders })
+        Ok(Plane { serving, police, workers, stand_in, location, gateways, mirror, queues, orders })
     }
 
     /// The first worker that ended without being told to. There is no such thing but a panic.

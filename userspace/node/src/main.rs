@@ -12,6 +12,7 @@ mod names;
 mod netns;
 mod orders;
 mod password;
+mod policing;
 mod privilege;
 mod report;
 mod run;
@@ -22,6 +23,7 @@ mod worker;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -104,6 +106,48 @@ enum Command {
     /// Users who can authenticate.
     #[command(subcommand)]
     User(UserCommand),
+    /// Sources whose packets are dropped.
+    #[command(subcommand)]
+    Ban(BanCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum BanCommand {
+    /// Show who is banned, for how long, and by whom.
+    #[command(after_help = "Example:\n  strowger ban list --json | jq -r '.bans[].network'")]
+    List {
+        /// The node's status socket; by default the only one in /run/strowger.
+        #[arg(long, value_name = "PATH")]
+        socket: Option<PathBuf>,
+        /// Print them as one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ban an address or a network, until the node ends or for some time. Who is allowed cannot be banned.
+    #[command(
+        after_help = "Examples:\n  strowger ban add 192.0.2.66 --for 10m\n  strowger ban add 2001:db8:bad::/48"
+    )]
+    Add {
+        /// ADDRESS or ADDRESS/BITS.
+        #[arg(value_name = "NETWORK")]
+        network: String,
+        /// For so long: a number with s, m, h or d.
+        #[arg(long = "for", value_name = "TIME", value_parser = policing::client::duration)]
+        long: Option<Duration>,
+        /// The node's status socket; by default the only one in /run/strowger.
+        #[arg(long, value_name = "PATH")]
+        socket: Option<PathBuf>,
+    },
+    /// Take a ban back, whoever made it.
+    #[command(after_help = "Example:\n  strowger ban remove 192.0.2.66")]
+    Remove {
+        /// ADDRESS or ADDRESS/BITS, as `strowger ban list` shows it.
+        #[arg(value_name = "NETWORK")]
+        network: String,
+        /// The node's status socket; by default the only one in /run/strowger.
+        #[arg(long, value_name = "PATH")]
+        socket: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -146,6 +190,11 @@ fn main() -> ExitCode {
         Command::User(UserCommand::Hash(args)) => password::hash(&args),
         Command::Calls { socket, json, uri, most } => calls::client::calls(socket, json, uri, most),
         Command::Kill { call_id, socket } => calls::client::kill(socket, call_id),
+        Command::Ban(BanCommand::List { socket, json }) => policing::client::list(socket, json),
+        Command::Ban(BanCommand::Add { network, long, socket }) => {
+            policing::client::add(socket, network, long)
+        }
+        Command::Ban(BanCommand::Remove { network, socket }) => policing::client::remove(socket, network),
         Command::Status(args) => status::client::run(args.socket, args.json, args.all, args.watch),
     };
     match result {

@@ -24,6 +24,8 @@ use crate::{logging, netns, privilege};
 const WATCH: Duration = Duration::from_millis(100);
 /// How often workers are asked whether they still go round.
 const WORKER_WATCH: Duration = Duration::from_secs(1);
+/// How often what workers have seen of sources is looked at: a phone that has just registered is known this much later.
+const POLICING: Duration = Duration::from_millis(50);
 /// How long what is under way may take when the node is to go: 64·T1, after which every transaction has given up but
 /// those whose phone rings (RFC 3261 section 17). `TimeoutStopSec` of the systemd unit is above it.
 const DRAIN: Duration = Duration::from_secs(32);
@@ -105,6 +107,7 @@ async fn serve(
         fault = fatal(&view) => Err(fault),
         () = asked_to_end(&view, &mut terminate, &mut interrupt) => Ok(()),
         () = gateways(&view) => Err(Fault::Other("the watch over gateways ended".to_owned())),
+        () = policing(&view) => Err(Fault::Other("the policing ended".to_owned())),
         () = watchdog(&view) => Err(Fault::Other("the watchdog ended".to_owned())),
         served = socket.serve({
             let view = Rc::clone(&view);
@@ -190,6 +193,14 @@ async fn gateways(view: &View) {
             }
         }
         known = now;
+    }
+}
+
+/// Decides whom the XDP program refuses, by what workers have seen.
+async fn policing(view: &View) {
+    loop {
+        tokio::time::sleep(POLICING).await;
+        view.police_turn();
     }
 }
 

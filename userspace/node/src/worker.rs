@@ -29,9 +29,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rtrb::Producer;
 use rustix::event::{Timespec, epoll};
 use rustix::time::{ClockId, clock_gettime};
-use strowger_engine::{Engine, Time};
+use strowger_engine::{Engine, Sighting, Time};
 use strowger_xdp::Heartbeat;
 use strowger_xsk::{FrameBatch, KernelSocket, Socket};
 
@@ -60,6 +61,8 @@ const KERNEL_EVERY: Duration = Duration::from_micros(200);
 const DATE_EVERY: Duration = Duration::from_secs(1);
 /// Turns that a stopping worker still makes for what is in its rings.
 const LAST_TURNS: usize = 64;
+/// What a turn can make its engine see of sources at most: about a batch of each queue.
+const SIGHTINGS: usize = 1024;
 /// Messages from other workers that one turn takes at most.
 const HANDED_AT_ONCE: usize = 64;
 
@@ -90,6 +93,8 @@ pub(crate) struct Parts {
     pub names: Asker,
     /// Its ends of the lines to the others.
     pub exchange: Exchange,
+    /// Where it says what it has seen of sources; none when nobody wants to know.
+    pub sightings: Option<Producer<Sighting>>,
     /// How it waits.
     pub polling: Polling,
     /// Where its part of a device that was made anew is left.
@@ -111,6 +116,7 @@ pub(crate) struct Worker {
     desk: Arc<Desk<Report>>,
     errands: Arc<Errands>,
     orders: Arc<Orders>,
+    sightings: Option<Producer<Sighting>>,
     sleeper: OwnedFd,
 }
 
@@ -127,7 +133,11 @@ impl Worker {
         parts: Parts,
         (desk, errands, orders): (Arc<Desk<Report>>, Arc<Errands>, Arc<Orders>),
     ) -> std::io::Result<Worker> {
-        let Parts { engine, queues, kernel, heartbeat, fast, names, exchange, polling, refit } = parts;
+        let Parts { mut engine, queues, kernel, heartbeat, fast, names, exchange, sightings, polling, refit } =
+            parts;
+        if sightings.is_some() {
+            engine.watch_sources(SIGHTINGS);
+        }
         let sleeper = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let sources = (queues.iter().map(|queue| (queue.socket.as_fd(), QUEUE)))
             .chain(kernel.iter().map(|socket| (socket.as_fd(), KERNEL)))
@@ -149,6 +159,7 @@ impl Worker {
             desk,
             errands,
             orders,
+            sightings,
             sleeper,
         })
     }
@@ -188,6 +199,7 @@ impl Worker {
                 self.lane.engine.on_timeout(now);
             }
             self.lane.names_turn(now);
+            self.tell_sightings();
             worked |= self.errands.serve(&mut self.lane.engine, now);
             worked |= self.transmit_turn(now);
             if now.since(last_date) >= DATE_EVERY {
@@ -237,6 +249,16 @@ impl Worker {
             (self.heartbeat, self.queues) = (Some(heartbeat), queues);
         }
         (self.patience, self.kernel_every) = habits(self.polling, &self.queues);
+    }
+
+    /// Tells those who police sources what the engine has seen of them. Nobody is waited for.
+    fn tell_sightings(&mut self) {
+        let Some(line) = &mut self.sightings else { return };
+        while let Some(sighting) = self.lane.engine.next_sighting() {
+            if line.push(sighting).is_err() {
+                self.lane.counts.count(Count::SightingsLost);
+            }
+        }
     }
 
     /// Sends what the engine has to send besides. Whether there was anything.

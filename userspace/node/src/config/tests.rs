@@ -79,6 +79,19 @@ routes:
   - { to_prefix: "00", strip: 2, prepend: "+", gateway: carrier-a }
 dns: { servers: ["127.0.0.53:53"], timeout: 2 }
 limits: { per_source_pps: 2000, transactions: 200000, dialogs: 200000, bindings: 1000000 }
+policing:
+  bans: true
+  allow: ["10.77.0.0/28"]
+  deny: ["203.0.113.0/24", "2001:db8:bad::/48"]
+  unknown_pps: 50
+  known_pps: 1000
+  burst: 100
+  strangers_pps: 20000
+  junk: drop
+  answer_stun: true
+  guesses: 10
+  ban_time: 300
+  max_ban_time: 86400
 store: { dir: ./data }
 cdr: { dir: ./cdr }
 console: { listen: "127.0.0.1:8888" }
@@ -207,4 +220,37 @@ fn mode_off_needs_no_interface_and_yaml_off_is_the_word() {
             .ok(),
         Some(Mode::Off)
     );
+}
+
+#[test]
+fn what_is_wrong_with_policing_names_its_key() {
+    for (text, key) in [
+        ("unknown_pps: 5", "known_pps"),
+        ("known_pps: 5", "unknown_pps"),
+        ("unknown_pps: 50, known_pps: 49", "known_pps"),
+        ("unknown_pps: 50, known_pps: 5001", "burst"),
+        ("burst: 0", "burst"),
+        ("strangers_pps: 10", "strangers_pps"),
+        ("deny: [203.0.113.0/24]", "deny"),
+        ("guesses: 10", "guesses"),
+        ("bans: true, guesses: 2", "guesses"),
+        ("ban_time: 0", "ban_time"),
+        ("ban_time: 100, max_ban_time: 99", "max_ban_time"),
+        ("max_ban_time: 2592001", "max_ban_time"),
+    ] {
+        let said = error(&format!("{SMALLEST}policing: {{ {text} }}\n"));
+        assert!(said.contains(&format!("policing.{key}: ")), "{text}: {said}");
+    }
+    assert!(error(&format!("{SMALLEST}policing: {{ ban: true }}\n")).contains("ban"));
+    let config = parse(SMALLEST).expect("valid");
+    assert!(!config.policing.is_on(), "nothing by itself");
+    assert_eq!(config.policing.program(1000), strowger_xdp::Policing::default());
+}
+
+#[test]
+fn policing_without_a_program_is_warned_of() {
+    let off = "dataplane: { mode: off }\nsip: { listen: [\"10.0.0.1:5060\"] }\nauth: { required: true, users: u }\n";
+    let warnings = |more: &str| parse(&format!("{off}{more}")).expect("valid").warnings();
+    assert_eq!(warnings(""), [""; 0]);
+    assert!(warnings("policing: { junk: drop }\n")[0].contains("policing"));
 }

@@ -92,6 +92,7 @@ impl Nic {
         let options = LoadOptions {
             workers,
             steering,
+            policing: config.policing.program(config.limits.bindings),
             log_packets: config.log.level == Level::Trace,
             ..LoadOptions::default()
         };

@@ -177,6 +177,9 @@ fn render(status: &Status, all: bool) -> String {
         let title = format!("gateway {} {}, {state}", gateway.group, gateway.address);
         table(&mut text, &title, &[&gateway.counters], all);
     }
+    if let Some(policing) = &status.policing {
+        table(&mut text, &format!("policing, {} banned", policing.bans), &[&policing.counters], all);
+    }
     table(&mut text, "SIP", &[&status.sip.counters], all);
     table(&mut text, "XDP verdicts", &[&plane.xdp], all);
     table(&mut text, "next hops", &[&plane.next_hops], all);

@@ -26,6 +26,20 @@ pub(crate) enum Request {
         /// Its Call-ID.
         call_id: String,
     },
+    /// Who is banned, as a [`Listing`](crate::policing::Listing).
+    Bans,
+    /// A ban; answered by [`Changed`](crate::policing::Changed).
+    Ban {
+        /// ADDRESS or ADDRESS/BITS.
+        network: String,
+        /// None for no end.
+        seconds: Option<u64>,
+    },
+    /// The end of a ban; answered by [`Changed`](crate::policing::Changed).
+    Unban {
+        /// ADDRESS or ADDRESS/BITS.
+        network: String,
+    },
 }
 
 /// Everything a node says about itself.
@@ -51,6 +65,18 @@ pub(crate) struct Status {
     /// One for each target of each gateway group.
     #[serde(default)]
     pub gateways: Vec<Gateway>,
+    /// Whom the XDP program refuses; none when nothing is policed. How many it refused is in its verdicts.
+    #[serde(default)]
+    pub policing: Option<Policing>,
+}
+
+/// Whom the XDP program refuses.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Policing {
+    /// Bans that hold.
+    pub bans: u64,
+    /// What was done.
+    pub counters: Counts,
 }
 
 /// Who and since when.

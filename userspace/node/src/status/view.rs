@@ -13,10 +13,11 @@ use crate::calls;
 use crate::config::Config;
 use crate::dataplane::Plane;
 use crate::fault::Fault;
+use crate::policing::{Changed, Police};
 use crate::report::Desk;
 use crate::status::model::{
-    Calls, Counts, Dataplane, Gateway, Level, Node, Queue, Registrations, Request, Sip, Status, Totals,
-    Worker,
+    Calls, Counts, Dataplane, Gateway, Level, Node, Policing, Queue, Registrations, Request, Sip, Status,
+    Totals, Worker,
 };
 use crate::worker::{Count, Counts as WorkerCounts, Report};
 
@@ -51,6 +52,27 @@ impl View {
     /// What is known of every gateway target.
     pub(crate) fn gateways(&self) -> Vec<TargetReport> {
         self.plane.borrow().as_ref().map_or_else(Vec::new, |plane| plane.gateways.reports())
+    }
+
+    /// What the police have to say; `None` when nothing is policed.
+    pub(crate) fn police<T>(&self, ask: impl FnOnce(&Police) -> T) -> Option<T> {
+        self.plane.borrow().as_ref()?.police.as_ref().map(ask)
+    }
+
+    /// Lets the police do what is to be done now.
+    pub(crate) fn police_turn(&self) {
+        let plane = self.plane.borrow();
+        let Some((plane, police)) = plane.as_ref().and_then(|p| Some((p, p.police.as_ref()?))) else {
+            return;
+        };
+        {
+            let mut served = plane.serving.now();
+            let reopened = served.reopened;
+            if let Some(program) = &mut served.program {
+                police.follow(program, reopened);
+            }
+        }
+        police.turn();
     }
 
     /// The workers that do not answer. All are asked at once, so this takes [`PATIENCE`] and not more.
@@ -104,6 +126,13 @@ impl View {
             Request::Calls { uri, most } => {
                 let gateways: Vec<String> = self.config.gateways.keys().cloned().collect();
                 serde_json::to_vec(&calls::list(&workers, &gateways, uri.as_deref(), most).await)
+            }
+            Request::Bans => serde_json::to_vec(&self.police(Police::list).unwrap_or_default()),
+            Request::Ban { network, seconds } => serde_json::to_vec(
+                &self.police(|police| police.add(&network, seconds)).unwrap_or_else(unpoliced),
+            ),
+            Request::Unban { network } => {
+                serde_json::to_vec(&self.police(|police| police.remove(&network)).unwrap_or_else(unpoliced))
             }
             Request::Kill { call_id } => {
                 let done = calls::kill(&workers, &call_id).await;
@@ -234,8 +263,18 @@ impl View {
                 byes: events.of(Event::CallEnded),
             },
             gateways: plane.as_ref().map_or_else(Vec::new, |p| gateways(&p.gateways)),
+            policing: plane.as_ref().and_then(|p| p.police.as_ref()).map(|police| {
+                let (acts, bans) = police.report();
+                Policing { bans, counters: named(acts.iter().map(|(act, n)| (act.name(), n))) }
+            }),
         }
     }
+}
+
+/// What an operator hears who wants a ban of a node that has none.
+fn unpoliced() -> Changed {
+    let why = "this node bans nobody: it needs policing.bans: true, and a dataplane.mode other than off";
+    Changed { refused: Some(why.to_owned()) }
 }
 
 /// Adds a worker's tables to those of the others.

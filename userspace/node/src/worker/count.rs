@@ -66,6 +66,8 @@ strowger_engine::counters! {
         SteeredChecked = "steered_checked",
         /// Of those, messages that belong to another worker: a bug if it ever counts.
         SteeredAstray = "steered_astray",
+        /// What sources have shown of themselves, lost because the control side was behind.
+        SightingsLost = "sightings_lost",
         /// Turns of the loop.
         Turns = "turns",
         /// Sleeps, until something came or it was time.
