@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be had here fails the test")]
 
 mod authentication;
+mod bans;
 mod baresip;
 mod bench;
 mod calls;
@@ -19,6 +20,7 @@ mod device;
 mod drain;
 mod exhaustion;
 mod failover;
+mod flood;
 mod forks;
 mod fragments;
 mod gateway;
