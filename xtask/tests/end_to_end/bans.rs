@@ -141,24 +141,19 @@ fn scanners_find_nobody() {
         let output = command.output().unwrap();
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     };
-    // A thousand extensions, among them two that are users; by REGISTER, and by the two others that it has.
+    // A thousand extensions, among them two that are users; by REGISTER, and by the two others that it has. It looks for
+    // answers that differ from that to an extension which nobody has, and gives up where there are none.
     for method in ["REGISTER", "OPTIONS", "INVITE"] {
         let before = Report::of(&node).0["totals"]["sip_in_xsk"].as_u64().unwrap();
-        let said = run("svwar", &["--force", "-t", "1", "-m", method, "-e", "1000-1999", "10.77.0.2"]);
+        let said = run("svwar", &["--force", "-m", method, "-e", "1000-1999", "10.77.0.2"]);
         let asked = Report::of(&node).0["totals"]["sip_in_xsk"].as_u64().unwrap() - before;
-        say(&format!(
-            "svwar {method}: {asked} requests; {}",
-            said.split_whitespace().collect::<Vec<_>>().join(" ")
-        ));
-        assert!(asked >= 1000, "{asked} requests: {said}");
-        assert!(!said.contains("1001") && !said.contains("1002"), "{said}");
+        assert!(asked >= 1, "{said}");
+        assert!(said.contains("found nothing"), "{said}");
+        say(&format!("svwar {method}: nothing found by {asked} requests"));
     }
-    // It guesses passwords of a user whom it was told of, and is banned before it comes far.
-    std::fs::write(bench.directory.path().join("words"), "wrong\n".repeat(500)).unwrap();
+    // It guesses the password of a user whom it was told of.
+    std::fs::write(bench.directory.path().join("words"), "wrong\n".repeat(200)).unwrap();
     let said = run("svcrack", &["-u", "1001", "-d", "words", "10.77.0.2"]);
-    say(&format!(
-        "svcrack: {}; {:?}",
-        said.split_whitespace().collect::<Vec<_>>().join(" "),
-        Report::of(&node).0["policing"]
-    ));
+    assert!(!said.contains(PASSWORD), "{said}");
+    say(&format!("svcrack: {}", Report::of(&node).0["policing"]));
 }
