@@ -102,6 +102,9 @@ struct Ban {
 /// See the head of this file.
 pub(crate) struct Police(RefCell<State>);
 
+/// The workers' ends of the queues by which they tell what they have seen of sources.
+pub(crate) type Lines = Vec<Producer<Sighting>>;
+
 struct State {
     access: AccessList,
     known: Option<KnownSources>,
@@ -121,7 +124,7 @@ impl Police {
         config: &Config,
         program: &mut Program,
         workers: usize,
-    ) -> Result<Option<(Police, Vec<Producer<Sighting>>)>, Fault> {
+    ) -> Result<Option<(Police, Lines)>, Fault> {
         let wanted = &config.policing;
         let Some(mut access) = program.access_list().filter(|_| wanted.is_on()) else { return Ok(None) };
         let fault = |key: &str, network: &IpPrefix, error: MapError| {

@@ -22,14 +22,14 @@ const SILENCE: Duration = Duration::from_millis(700);
 const SCANNER: Tool = Tool { program: "svwar", package: "sipvicious" };
 const PASSWORD: &str = "looking-glass";
 
-fn start(bench: &Bench, policing: &str) -> Node {
+fn start(bench: &Bench, algorithm: &str, policing: &str) -> Node {
     let address = format!("{ATTACKER}/24");
     bench.lab.peers.ip(&["address", "add", &address, "dev", Lab::PEERS_INTERFACE]).unwrap();
     let node = bench.start(&Configuration {
         open: false,
         // Extensions as svwar looks for them.
         auth: format!(
-            "algorithms: [SHA-256], users: {}",
+            "algorithms: [{algorithm}], users: {}",
             users(bench, &[("1001", PASSWORD, "active"), ("1002", PASSWORD, "suspended")]).display()
         ),
         extra: format!("policing: {{ {policing} }}\n"),
@@ -83,7 +83,7 @@ fn bans(bench: &Bench) -> Vec<(String, String)> {
 #[test]
 fn who_guesses_is_banned_and_an_operator_has_the_last_word() {
     let Some(bench) = Bench::plain() else { return };
-    let node = start(&bench, "bans: true, guesses: 4, ban_time: 600, allow: [10.77.0.1]");
+    let node = start(&bench, "SHA-256", "bans: true, guesses: 4, ban_time: 600, allow: [10.77.0.1]");
     let (mut attacker, mut user) = (phone(&bench, "1001", ATTACKER), phone(&bench, "1001", Lab::PEERS_V4));
 
     let challenge = answered(&mut attacker);
@@ -133,7 +133,7 @@ fn who_guesses_is_banned_and_an_operator_has_the_last_word() {
 #[test]
 fn scanners_find_nobody() {
     let Some(bench) = Bench::with(&[SCANNER]) else { return };
-    let node = start(&bench, "bans: true, guesses: 10");
+    let node = start(&bench, "MD5", "bans: true, guesses: 10");
     let run = |program: &str, arguments: &[&str]| {
         let mut command = bench.lab.peers.command("timeout");
         command.args(["120", program]).args(arguments).current_dir(bench.directory.path());
