@@ -1,4 +1,4 @@
-//! The guard of the fast path: its instruction counts now against those of the [record](crate::record).
+//! The guard of the fast path: its instruction counts now against those of the record.
 //!
 //! `cargo xtask bench guard` and `cargo xtask ci` run it. Times on a shared machine say little about a change of a few
 //! percent; instruction counts of the same compiler repeat to the instruction. What is counted: parsing and editing

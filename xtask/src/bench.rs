@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: builds the benchmarks in release mode, with every peer that this machine has, and runs them.
 //!
 //! What is measured and how is in `bench/`. `sip`, `engine` and `guard` are its own program, in one process; `quick` and
-//! `full` put whole proxies side by side in a laboratory ([`run`], [`session`], [`peers`], [`generator`]).
+//! `full` put whole proxies side by side in a laboratory ([`mod@run`], [`session`], [`peers`], [`generator`]).
 
 pub mod generator;
 pub mod peers;

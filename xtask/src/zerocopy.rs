@@ -3,7 +3,7 @@
 //! No machine for tests has a NIC whose driver binds AF_XDP with zero copy; QEMU's virtio-net is one, and software
 //! emulation is enough. So a guest is booted with two NICs on one wire: the node serves the first with
 //! `dataplane.mode: zero-copy`, phones in a namespace of their own register and call each other through it over the second.
-//! The guest says what it saw over a serial line; [`verdict`] judges it here. It needs no privilege, and leaves
+//! The guest says what it saw over a serial line; `verdict` judges it here. It needs no privilege, and leaves
 //! nothing but files under the target directory.
 
 mod guest;

@@ -68,7 +68,7 @@ pub struct ReportArgs {
 /// `bench quick`.
 ///
 /// # Errors
-/// See [`run`].
+/// The laboratory or a peer cannot be had, the run was interrupted, or a target is missed.
 pub fn quick(args: &RunArgs) -> Result<(), Failure> {
     run(args, &Plan::quick(), "quick")
 }
@@ -76,7 +76,7 @@ pub fn quick(args: &RunArgs) -> Result<(), Failure> {
 /// `bench full`.
 ///
 /// # Errors
-/// See [`run`].
+/// The laboratory or a peer cannot be had, the run was interrupted, or a target is missed.
 pub fn full(args: &FullArgs) -> Result<(), Failure> {
     let words = format!("full --minutes {}", args.minutes);
     run(&args.run, &Plan::full(Duration::from_secs(args.minutes * 60)), &words)
