@@ -192,7 +192,7 @@ impl Socket {
         self.mode
     }
 
-    /// Why [`Mode::Auto`] ended in copy mode.
+    /// Why [`Mode::Auto`](super::Mode::Auto) ended in copy mode.
     pub fn fallback_reason(&self) -> Option<&io::Error> {
         self.fallback.as_ref()
     }
