@@ -206,13 +206,7 @@ fn build(plant: Option<&str>) -> Result<PathBuf, Failure> {
     } else {
         progress::warn("libosip2 takes no part: apt-get install libosip2-dev brings it");
     }
-    let output =
-        command.stdin(Stdio::null()).output().map_err(|error| process::not_started(&command, &error))?;
-    interrupt::check()?;
-    if !output.status.success() {
-        eprint!("{}", String::from_utf8_lossy(&output.stderr));
-        return Err(Failure::failed(format!("`{}` failed", process::shown(&command))));
-    }
+    workspace::build(&mut command)?;
     step.done("");
     let target = workspace::target()?;
     let target = if plant.is_some() { target.join("planted") } else { target };

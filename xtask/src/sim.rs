@@ -3,7 +3,7 @@
 //! What a world is and what it must not show is in `userspace/sim`; its program prints the verdict.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::progress::Step;
 use crate::{Failure, interrupt, process, workspace};
@@ -93,13 +93,7 @@ fn build(plant: Option<&str>) -> Result<PathBuf, Failure> {
     if let Some(plant) = plant {
         command.arg("--features").arg(format!("plant-{plant}"));
     }
-    let output =
-        command.stdin(Stdio::null()).output().map_err(|error| process::not_started(&command, &error))?;
-    interrupt::check()?;
-    if !output.status.success() {
-        eprint!("{}", String::from_utf8_lossy(&output.stderr));
-        return Err(Failure::failed(format!("`{}` failed", process::shown(&command))));
-    }
+    workspace::build(&mut command)?;
     step.done("");
     Ok(workspace::target()?.join("release").join("strowger-sim"))
 }

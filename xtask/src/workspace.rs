@@ -86,6 +86,21 @@ pub fn build_node(step: &Step) -> Result<PathBuf, Failure> {
     built.ok_or_else(|| Failure::failed("cargo built no executable `strowger`"))
 }
 
+/// Runs a build of cargo's without its output; when it fails, what it said goes to standard error as it is.
+///
+/// # Errors
+/// The build fails, or was interrupted.
+pub fn build(command: &mut Command) -> Result<(), Failure> {
+    let output =
+        command.stdin(Stdio::null()).output().map_err(|error| process::not_started(command, &error))?;
+    interrupt::check()?;
+    if !output.status.success() {
+        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+        return Err(Failure::failed(format!("`{}` failed", process::shown(command))));
+    }
+    Ok(())
+}
+
 /// The executable that a line of cargo's JSON announces, when it announces one.
 fn executable(line: &str) -> Option<PathBuf> {
     let message: Value = serde_json::from_str(line).ok()?;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use console::style;
@@ -173,13 +173,7 @@ fn build(target: &Path) -> Result<[PathBuf; 3], Failure> {
     let mut command = workspace::cargo();
     command.args(["build", "--release"]);
     command.args(PROGRAMS.iter().flat_map(|(package, _)| ["--package", package]));
-    let output =
-        command.stdin(Stdio::null()).output().map_err(|error| process::not_started(&command, &error))?;
-    interrupt::check()?;
-    if !output.status.success() {
-        eprint!("{}", String::from_utf8_lossy(&output.stderr));
-        return Err(Failure::failed(format!("`{}` failed", process::shown(&command))));
-    }
+    workspace::build(&mut command)?;
     step.done("");
     Ok(PROGRAMS.map(|(_, program)| target.join("release").join(program)))
 }
