@@ -47,8 +47,8 @@ pub const PROGRAM_NAME: &str = "strowger";
 
 /// Names of the maps inside the object; the kernel shows them too (`bpftool map`), up to 15 bytes.
 pub mod map {
-    /// Array of one [`Switches`](crate::Switches).
-    pub const SWITCHES: &str = "SWITCHES";
+    /// The program's variables: one [`Switches`](crate::Switches).
+    pub const SWITCHES: &str = ".bss";
     /// Array of [`ListenerSet`](crate::ListenerSet), [`LISTENER_SETS`](crate::LISTENER_SETS) of them.
     pub const LISTENERS: &str = "LISTENERS";
     /// Mappable array of [`BanSet`](crate::source::BanSet).

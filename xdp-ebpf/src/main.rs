@@ -7,8 +7,8 @@
 //!
 //! The way of a packet, each step with its own way out ([`Exit`]):
 //!
-//! 1. decode: Ethernet, up to two VLAN tags, IPv4 or IPv6, UDP (`strowger_wire::decode`, which the worker
-//!    applies to the same bytes again);
+//! 1. decode: Ethernet, up to two VLAN tags, IPv4 or IPv6, UDP, a port that a listener has
+//!    (`strowger_wire::decode_for`; the worker decodes the same bytes again);
 //! 2. is destination and port a listener of ours?
 //! 3. does it fit into a chunk of the socket? The kernel would drop it after the redirect;
 //! 4. does policing let it through (`police`)? STUN may be answered here (`answer`);
@@ -45,7 +45,7 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::debug;
 use strowger_wire::steer::{self, SteeringKey};
-use strowger_wire::{Datagram, Load as _, decode};
+use strowger_wire::{Datagram, Load as _, decode_for};
 use strowger_xdp::{Action, Counter, LONGEST_FRAME, ListenerKey, MAX_QUEUES, worker_of_queue};
 
 use crate::frame::Frame;
@@ -80,9 +80,9 @@ pub fn strowger(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn judge(ctx: &XdpContext) -> Result<Counter, Counter> {
     let frame = Frame::of(ctx);
-    let datagram = decode(&frame).map_err(Counter::from)?;
+    let datagram = decode_for(&frame, maps::may_listen).map_err(Counter::from)?;
     let listener = ListenerKey::new(datagram.version, &datagram.dst);
-    if !maps::is_listener(&listener, datagram.dst.port) {
+    if !maps::is_listener(&listener) {
         return Err(Counter::PassNotListener);
     }
     if frame.holds(LONGEST_FRAME + 1) {

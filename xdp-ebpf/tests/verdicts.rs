@@ -17,7 +17,7 @@ use std::os::fd::AsFd as _;
 use packet::{CUSTOMER, Packet, SERVICE, to};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use served::{Dice, Served, now_ns};
-use strowger_wire::decode;
+use strowger_wire::decode_for;
 use strowger_xdp::Counter::*;
 use strowger_xdp::{
     Action, Counter, HEARTBEAT_STALE_NS, LONGEST_FRAME, ListenerKey, LoadError, LoadOptions, MapError,
@@ -73,6 +73,10 @@ fn table() -> Vec<(&'static str, Packet, Counter)> {
         ("another port", to("10.77.0.2:5061"), PassNotListener),
         ("another address", to("10.77.0.3:5060"), PassNotListener),
         ("port 0", to("10.77.0.2:0"), PassNotListener),
+        ("a port with the bit of ours", to("10.77.0.2:5124"), PassNotListener),
+        ("another port, IP length beyond the frame", to("10.77.0.2:5061").ip_length(1_500), PassNotListener),
+        ("another port, UDP length 0", to("[fd77::2]:5061").udp_length(0), PassNotListener),
+        ("a port with the bit of ours, UDP length 0", to("10.77.0.2:5124").udp_length(0), PassUdpLength),
         ("another IPv6 port", to("[fd77::2]:5061"), PassNotListener),
         ("another IPv6 address", to("[fd77::3]:5060"), PassNotListener),
         ("our IPv4 address, mapped into IPv6", to("[::ffff:10.77.0.2]:5060"), PassNotListener),
@@ -182,7 +186,9 @@ fn a_packet_in_several_buffers_is_pass() {
 /// What the kernel should have said, by the decoder in userspace.
 fn judged_in_userspace(packet: &[u8]) -> Counter {
     let ours = LISTENERS.map(|listener| ListenerKey::from(listener.parse::<SocketAddr>().unwrap()));
-    match decode(packet) {
+    // The program knows which ports have listeners by their last six bits, and asks for these first.
+    let serves = |port| ListenerKey::port_bit(port) == ListenerKey::port_bit(5060);
+    match decode_for(packet, serves) {
         Err(reject) => Counter::from(reject),
         Ok(datagram) if ours.contains(&ListenerKey::new(datagram.version, &datagram.dst)) => {
             if packet.len() > LONGEST_FRAME { PassTooLong } else { Redirect }

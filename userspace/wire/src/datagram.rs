@@ -5,7 +5,8 @@
 //! options or IPv6 without extension headers, no fragment, and three lengths (frame, IP, UDP) that
 //! agree. Everything else is a [`Reject`], which to the XDP program means "leave it to the kernel".
 //!
-//! Checksums aren't its business: the kernel side can't afford them, see `checksum`.
+//! What most packets are that are none of ours is found first, by as few comparisons as may be: each of them costs the
+//! whole machine's traffic. Checksums aren't its business: the kernel side can't afford them, see `checksum`.
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,6 +15,7 @@ use core::ops::Range;
 use crate::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use crate::{
     ETHERNET_LEN, IPV4_LEN, IPV6_LEN, Load, MAX_VLAN_TAGS, MacAddr, UDP_LEN, VLAN_TAG_LEN, VlanTag, VlanTags,
+    Window,
 };
 
 /// Protocol number of UDP, in IPv4's Protocol and IPv6's Next Header.
@@ -189,6 +191,8 @@ pub enum Reject {
     NotUdp,
     /// The frame or the IP packet ends inside the UDP header.
     TruncatedUdp,
+    /// UDP to a port that [`decode_for`] wasn't asked for.
+    OtherPort,
     /// The IP length is below the IP header's own or runs past the end of the frame.
     IpLength,
     /// The UDP length is below 8 or isn't what the IP header leaves for UDP.
@@ -197,7 +201,7 @@ pub enum Reject {
 
 impl Reject {
     /// Every reason, in the order of their discriminants.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::TruncatedEthernet,
         Self::GroupAddressed,
         Self::TruncatedVlan,
@@ -210,20 +214,10 @@ impl Reject {
         Self::Ipv6Extension,
         Self::NotUdp,
         Self::TruncatedUdp,
+        Self::OtherPort,
         Self::IpLength,
         Self::UdpLength,
     ];
-}
-
-/// What the IP header has to say, whichever version it is.
-struct Ip {
-    version: IpVersion,
-    /// Bytes of the IP header.
-    header_len: usize,
-    /// Bytes after the IP header by the IP header's length field.
-    rest_len: usize,
-    src: Address,
-    dst: Address,
 }
 
 /// Finds the UDP datagram in `frame`, or says why there isn't plainly one.
@@ -233,54 +227,65 @@ struct Ip {
 /// judge it.
 #[inline(always)]
 pub fn decode<L: Load + ?Sized>(frame: &L) -> Result<Datagram, Reject> {
-    let ethernet: [u8; ETHERNET_LEN] = frame.load(0).ok_or(Reject::TruncatedEthernet)?;
-    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, _, _] = ethernet;
-    let dst_mac = MacAddr([d0, d1, d2, d3, d4, d5]);
-    let src_mac = MacAddr([s0, s1, s2, s3, s4, s5]);
-    if dst_mac.is_group() {
-        return Err(Reject::GroupAddressed);
-    }
-    let ethertype = u16::from_be(frame.u16(ETHERNET_LEN - 2).ok_or(Reject::TruncatedEthernet)?);
-    let (vlans, ethertype) = vlan_tags(frame, ethertype)?;
-    let l3 = ETHERNET_LEN + vlans.wire_len();
-    let ip = match ethertype {
-        ETHERTYPE_IPV4 => ipv4(frame, l3)?,
-        ETHERTYPE_IPV6 => ipv6(frame, l3)?,
-        _ => return Err(Reject::NotIp),
-    };
-
-    let l4 = l3 + ip.header_len;
-    let udp = u64::from_be(frame.u64(l4).ok_or(Reject::TruncatedUdp)?);
-    if ip.rest_len < UDP_LEN {
-        return Err(Reject::TruncatedUdp);
-    }
-    if !frame.holds(l4 + ip.rest_len) {
-        return Err(Reject::IpLength);
-    }
-    if usize::from((udp >> 16) as u16) != ip.rest_len {
-        return Err(Reject::UdpLength);
-    }
-    Ok(Datagram {
-        dst_mac,
-        src_mac,
-        vlans,
-        version: ip.version,
-        l3,
-        l4,
-        payload: l4 + UDP_LEN,
-        payload_len: ip.rest_len - UDP_LEN,
-        src: Endpoint { address: ip.src, port: (udp >> 48) as u16 },
-        dst: Endpoint { address: ip.dst, port: (udp >> 32) as u16 },
-    })
+    decode_for(frame, |_| true)
 }
 
-/// The VLAN tags after the Ethernet header, and the EtherType behind them. Written out instead of
+/// As [`decode`], for somebody who serves few ports: of UDP to one that `serves` doesn't know nothing more is read, not
+/// even its lengths, and it is [`Reject::OtherPort`].
+#[inline(always)]
+pub fn decode_for<L, P>(frame: &L, serves: P) -> Result<Datagram, Reject>
+where
+    L: Load + ?Sized,
+    P: FnOnce(u16) -> bool,
+{
+    let ethernet = frame.window::<ETHERNET_LEN>(0).ok_or(Reject::TruncatedEthernet)?;
+    if ethernet.u8::<0>() & 1 == 1 {
+        return Err(Reject::GroupAddressed);
+    }
+    let link = |vlans: VlanTags| Link {
+        dst_mac: mac(ethernet.u32::<0>(), ethernet.u16::<4>()),
+        src_mac: mac(ethernet.u32::<6>(), ethernet.u16::<10>()),
+        vlans,
+        l3: ETHERNET_LEN + vlans.wire_len(),
+    };
+    let ethertype = ethernet.u16::<{ ETHERNET_LEN - 2 }>();
+    // Most frames have no tag: for these all is at offsets that are known when this is compiled.
+    if ethertype == ETHERTYPE_IPV4.to_be() {
+        return ipv4(frame, link(VlanTags::NONE), serves);
+    }
+    if ethertype == ETHERTYPE_IPV6.to_be() {
+        return ipv6(frame, link(VlanTags::NONE), serves);
+    }
+    let (vlans, ethertype) = vlan_tags(frame, u16::from_be(ethertype))?;
+    match ethertype {
+        ETHERTYPE_IPV4 => ipv4(frame, link(vlans), serves),
+        ETHERTYPE_IPV6 => ipv6(frame, link(vlans), serves),
+        _ => Err(Reject::NotIp),
+    }
+}
+
+/// What stands before the IP header.
+struct Link {
+    dst_mac: MacAddr,
+    src_mac: MacAddr,
+    vlans: VlanTags,
+    l3: usize,
+}
+
+/// An Ethernet address from its first four octets and its last two, as the machine reads them.
+#[inline(always)]
+fn mac(head: u32, tail: u16) -> MacAddr {
+    let ([a, b, c, d], [e, g]) = (head.to_ne_bytes(), tail.to_ne_bytes());
+    MacAddr([a, b, c, d, e, g])
+}
+
+/// The VLAN tags that `ethertype` announces after the Ethernet header, and the EtherType behind them. Written out instead of
 /// looped: the verifier then sees constant offsets on every path.
 #[inline(always)]
 fn vlan_tags<L: Load + ?Sized>(frame: &L, ethertype: u16) -> Result<(VlanTags, u16), Reject> {
     const _: () = assert!(MAX_VLAN_TAGS == 2, "the tags are written out here");
     if !VlanTag::announced_by(ethertype) {
-        return Ok((VlanTags::NONE, ethertype));
+        return Err(Reject::NotIp);
     }
     let (outer, ethertype) = vlan_tag(frame, ETHERNET_LEN, ethertype)?;
     if !VlanTag::announced_by(ethertype) {
@@ -300,48 +305,45 @@ fn vlan_tag<L: Load + ?Sized>(frame: &L, offset: usize, tpid: u16) -> Result<(Vl
     Ok((VlanTag { tpid, tci: (tag >> 16) as u16 }, tag as u16))
 }
 
-/// RFC 791, 3.1. Three words hold all that is asked: version to fragment offset, TTL to source, destination.
+/// RFC 791, 3.1.
 #[inline(always)]
-fn ipv4<L: Load + ?Sized>(frame: &L, l3: usize) -> Result<Ip, Reject> {
-    const _: () = assert!(IPV4_LEN == 20, "it is read as words");
-    let dst = frame.u32(l3 + 16).ok_or(Reject::TruncatedIp)?;
-    let head = u64::from_be(frame.u64(l3).ok_or(Reject::TruncatedIp)?);
-    let tail = u64::from_be(frame.u64(l3 + 8).ok_or(Reject::TruncatedIp)?);
-    match (head >> 56) as u8 {
+fn ipv4<L, P>(frame: &L, link: Link, serves: P) -> Result<Datagram, Reject>
+where
+    L: Load + ?Sized,
+    P: FnOnce(u16) -> bool,
+{
+    let ip = frame.window::<IPV4_LEN>(link.l3).ok_or(Reject::TruncatedIp)?;
+    match ip.u8::<0>() {
         0x45 => {}
         0x46..=0x4f => return Err(Reject::IpOptions),
         _ => return Err(Reject::IpHeader),
     }
-    if head as u16 & IPV4_FRAGMENT_MASK != 0 {
+    // Compared as it lies: the mask is swapped when this is compiled.
+    if ip.u16::<6>() & IPV4_FRAGMENT_MASK.to_be() != 0 {
         return Err(Reject::Fragment);
     }
-    if (tail >> 48) as u8 != PROTOCOL_UDP {
+    if ip.u8::<9>() != PROTOCOL_UDP {
         return Err(Reject::NotUdp);
     }
-    let total_len = usize::from((head >> 32) as u16);
-    if total_len < IPV4_LEN {
-        return Err(Reject::IpLength);
-    }
-    Ok(Ip {
-        version: IpVersion::V4,
-        header_len: IPV4_LEN,
-        rest_len: total_len - IPV4_LEN,
-        src: Address::mapped((tail as u32).to_be()),
-        dst: Address::mapped(dst),
-    })
+    let l4 = link.l3 + IPV4_LEN;
+    let total_len = || usize::from(u16::from_be(ip.u16::<2>()));
+    let udp = udp(frame, l4, serves, || total_len().checked_sub(IPV4_LEN))?;
+    let (src, dst) = (Address::mapped(ip.u32::<12>()), Address::mapped(ip.u32::<16>()));
+    Ok(datagram(link, IpVersion::V4, l4, udp, (src, dst)))
 }
 
 /// RFC 8200, 3. The payload length counts from the end of the fixed header.
 #[inline(always)]
-fn ipv6<L: Load + ?Sized>(frame: &L, l3: usize) -> Result<Ip, Reject> {
-    let address = |at| Some(Address([frame.u64(at)?, frame.u64(at + 8)?]));
-    let dst = address(l3 + 24).ok_or(Reject::TruncatedIp)?;
-    let src = address(l3 + 8).ok_or(Reject::TruncatedIp)?;
-    let head = u64::from_be(frame.u64(l3).ok_or(Reject::TruncatedIp)?);
-    if head >> 60 != 6 {
+fn ipv6<L, P>(frame: &L, link: Link, serves: P) -> Result<Datagram, Reject>
+where
+    L: Load + ?Sized,
+    P: FnOnce(u16) -> bool,
+{
+    let ip = frame.window::<IPV6_LEN>(link.l3).ok_or(Reject::TruncatedIp)?;
+    if ip.u8::<0>() >> 4 != 6 {
         return Err(Reject::IpHeader);
     }
-    match (head >> 8) as u8 {
+    match ip.u8::<6>() {
         PROTOCOL_UDP => {}
         NEXT_HEADER_FRAGMENT => return Err(Reject::Fragment),
         // IANA's "IPv6 Extension Header Types": hop-by-hop, routing, ESP, AH, destination options,
@@ -349,11 +351,60 @@ fn ipv6<L: Load + ?Sized>(frame: &L, l3: usize) -> Result<Ip, Reject> {
         0 | 43 | 50 | 51 | 60 | 135 | 139 | 140 | 253 | 254 => return Err(Reject::Ipv6Extension),
         _ => return Err(Reject::NotUdp),
     }
-    Ok(Ip {
-        version: IpVersion::V6,
-        header_len: IPV6_LEN,
-        rest_len: usize::from((head >> 16) as u16),
-        src,
-        dst,
-    })
+    let l4 = link.l3 + IPV6_LEN;
+    let udp = udp(frame, l4, serves, || Some(usize::from(u16::from_be(ip.u16::<4>()))))?;
+    let src = Address([ip.u64::<8>(), ip.u64::<16>()]);
+    let dst = Address([ip.u64::<24>(), ip.u64::<32>()]);
+    Ok(datagram(link, IpVersion::V6, l4, udp, (src, dst)))
+}
+
+/// What the UDP header has to say.
+struct Udp {
+    src_port: u16,
+    dst_port: u16,
+    /// Bytes behind it.
+    payload_len: usize,
+}
+
+/// RFC 768. `rest_len`: bytes after the IP header by its length field; `None` when that is below the header's own.
+#[inline(always)]
+fn udp<L, P, R>(frame: &L, l4: usize, serves: P, rest_len: R) -> Result<Udp, Reject>
+where
+    L: Load + ?Sized,
+    P: FnOnce(u16) -> bool,
+    R: FnOnce() -> Option<usize>,
+{
+    let udp = frame.window::<UDP_LEN>(l4).ok_or(Reject::TruncatedUdp)?;
+    let dst_port = u16::from_be(udp.u16::<2>());
+    if !serves(dst_port) {
+        return Err(Reject::OtherPort);
+    }
+    let rest_len = rest_len().ok_or(Reject::IpLength)?;
+    if rest_len < UDP_LEN {
+        return Err(Reject::TruncatedUdp);
+    }
+    if !frame.holds(l4 + rest_len) {
+        return Err(Reject::IpLength);
+    }
+    if usize::from(u16::from_be(udp.u16::<4>())) != rest_len {
+        return Err(Reject::UdpLength);
+    }
+    Ok(Udp { src_port: u16::from_be(udp.u16::<0>()), dst_port, payload_len: rest_len - UDP_LEN })
+}
+
+#[inline(always)]
+fn datagram(link: Link, version: IpVersion, l4: usize, udp: Udp, (src, dst): (Address, Address)) -> Datagram {
+    let Link { dst_mac, src_mac, vlans, l3 } = link;
+    Datagram {
+        dst_mac,
+        src_mac,
+        vlans,
+        version,
+        l3,
+        l4,
+        payload: l4 + UDP_LEN,
+        payload_len: udp.payload_len,
+        src: Endpoint { address: src, port: udp.src_port },
+        dst: Endpoint { address: dst, port: udp.dst_port },
+    }
 }

@@ -7,7 +7,8 @@
 //!
 //! It may not allocate, or panic on any bytes. Of SIP it knows how a message begins and where its Call-ID stands.
 //!
-//! * [`decode`] finds the datagram in a frame, or says why the frame isn't plainly one ([`Reject`]).
+//! * [`decode`] finds the datagram in a frame, or says why the frame isn't plainly one ([`Reject`]); [`decode_for`] leaves
+//!   off early at a port that nobody asks for.
 //! * [`udp_checksum_state`] and [`ipv4_header_valid`] are the receive checks, userspace only.
 //! * [`Headers`] writes the headers of an outgoing datagram immediately before its payload.
 //! * [`opening`] tells SIP from what else comes to its port.
@@ -25,10 +26,10 @@ mod opening;
 pub mod steer;
 
 pub use checksum::{ChecksumState, ipv4_header_valid, udp_checksum_state};
-pub use datagram::{Address, Datagram, Endpoint, IpVersion, Reject, decode};
+pub use datagram::{Address, Datagram, Endpoint, IpVersion, Reject, decode, decode_for};
 pub use ethernet::{MacAddr, VlanTag, VlanTags};
 pub use headers::{Headers, WriteError};
-pub use load::Load;
+pub use load::{Load, Window};
 pub use opening::{Opening, STUN_COOKIE, STUN_LEN, opening};
 
 /// Bytes of an Ethernet header without VLAN tags: two addresses and the EtherType.

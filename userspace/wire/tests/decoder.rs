@@ -6,7 +6,7 @@
 
 use proptest::prelude::*;
 use strowger_wire::{
-    Address, Datagram, Endpoint, Headers, IpVersion, MacAddr, Reject, VlanTag, VlanTags, decode,
+    Address, Datagram, Endpoint, Headers, IpVersion, MacAddr, Reject, VlanTag, VlanTags, decode, decode_for,
 };
 
 const PAYLOAD: &[u8] = b"OPTIONS sip:a@example.net SIP/2.0\r\n\r\n";
@@ -48,7 +48,8 @@ fn be16(frame: &[u8], at: usize) -> usize {
     usize::from(frame[at]) * 256 + usize::from(frame[at + 1])
 }
 
-fn oracle(frame: &[u8]) -> Result<Datagram, Reject> {
+/// `port`: the only one that is asked for.
+fn oracle(frame: &[u8], port: Option<u16>) -> Result<Datagram, Reject> {
     if frame.len() < 14 {
         return Err(Reject::TruncatedEthernet);
     }
@@ -123,11 +124,17 @@ fn oracle(frame: &[u8]) -> Result<Datagram, Reject> {
     if protocol != 17 {
         return Err(Reject::NotUdp);
     }
+    let l4 = l3 + header_len;
+    if frame.len() < l4 + 8 {
+        return Err(Reject::TruncatedUdp);
+    }
+    if port.is_some_and(|port| be16(frame, l4 + 2) != usize::from(port)) {
+        return Err(Reject::OtherPort);
+    }
     if rest < 0 {
         return Err(Reject::IpLength);
     }
-    let l4 = l3 + header_len;
-    if frame.len() < l4 + 8 || rest < 8 {
+    if rest < 8 {
         return Err(Reject::TruncatedUdp);
     }
     if frame.len() < l4 + rest as usize {
@@ -271,7 +278,7 @@ fn every_protocol_is_judged_as_by_the_oracle() {
         for protocol in 0..=255 {
             let mut frame = frame(v6, VlanTags::NONE, PAYLOAD);
             frame[at] = protocol;
-            assert_eq!(decode(frame.as_slice()), oracle(&frame), "v6 {v6}, protocol {protocol}");
+            assert_eq!(decode(frame.as_slice()), oracle(&frame, None), "v6 {v6}, protocol {protocol}");
         }
     }
 }
@@ -329,11 +336,17 @@ proptest! {
 
     #[test]
     fn the_verdict_is_the_oracles(frame in damaged_frame()) {
-        prop_assert_eq!(decode(frame.as_slice()), oracle(&frame));
+        prop_assert_eq!(decode(frame.as_slice()), oracle(&frame, None));
+        for port in [5060, 5061] {
+            prop_assert_eq!(decode_for(frame.as_slice(), |asked| asked == port), oracle(&frame, Some(port)));
+        }
     }
 
     #[test]
     fn any_bytes_are_survived(frame in proptest::collection::vec(any::<u8>(), 0..200)) {
-        prop_assert_eq!(decode(frame.as_slice()), oracle(&frame));
+        prop_assert_eq!(decode(frame.as_slice()), oracle(&frame, None));
+        for port in [5060, 5061] {
+            prop_assert_eq!(decode_for(frame.as_slice(), |asked| asked == port), oracle(&frame, Some(port)));
+        }
     }
 }

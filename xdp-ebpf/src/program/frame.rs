@@ -5,7 +5,7 @@ use core::arch::asm;
 use core::marker::PhantomData;
 
 use aya_ebpf::programs::XdpContext;
-use strowger_wire::Load;
+use strowger_wire::{Load, Window};
 
 use crate::maps;
 
@@ -69,7 +69,65 @@ macro_rules! read {
     }};
 }
 
+/// Bytes of the packet that were compared with its end once.
+pub(crate) struct Piece<'a, const N: usize> {
+    at: usize,
+    frame: PhantomData<&'a XdpContext>,
+}
+
+/// Reads an integer at a constant offset of a piece by one instruction.
+macro_rules! read_at {
+    ($piece:ident, $offset:ident, $int:ident) => {{
+        const { assert!($offset + size_of::<$int>() <= N) };
+        let value: u64;
+        // SAFETY: the piece's bytes are the packet's, and the offset is inside of it; the verifier proves the same.
+        // Nothing is written.
+        unsafe {
+            asm!(
+                concat!("{} = *(", stringify!($int), " *)({} + {})"),
+                out(reg) value,
+                in(reg) $piece.at,
+                const $offset,
+                options(pure, readonly, nostack)
+            );
+        }
+        value as $int
+    }};
+}
+
+impl<const N: usize> Window<N> for Piece<'_, N> {
+    #[inline(always)]
+    fn u8<const AT: usize>(&self) -> u8 {
+        read_at!(self, AT, u8)
+    }
+
+    #[inline(always)]
+    fn u16<const AT: usize>(&self) -> u16 {
+        read_at!(self, AT, u16)
+    }
+
+    #[inline(always)]
+    fn u32<const AT: usize>(&self) -> u32 {
+        read_at!(self, AT, u32)
+    }
+
+    #[inline(always)]
+    fn u64<const AT: usize>(&self) -> u64 {
+        read_at!(self, AT, u64)
+    }
+}
+
 impl Load for Frame<'_> {
+    type Window<'a, const N: usize>
+        = Piece<'a, N>
+    where
+        Self: 'a;
+
+    #[inline(always)]
+    fn window<const N: usize>(&self, offset: usize) -> Option<Piece<'_, N>> {
+        Some(Piece { at: self.room(offset, N)?, frame: PhantomData })
+    }
+
     #[inline(always)]
     fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         let at = place(self.data + offset);

@@ -3,6 +3,8 @@
 //! Look-ups in arrays cost no call: the verifier writes them out in place. So everything that each packet asks for is
 //! an array.
 
+use core::cell::UnsafeCell;
+
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG};
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns};
@@ -15,8 +17,14 @@ use strowger_xdp::{
     MAX_PREFIXES, MAX_QUEUES, MAX_WORKERS, Switches, socket_slot,
 };
 
-#[map]
-static SWITCHES: Array<Switches> = Array::with_max_entries(1, BPF_F_RDONLY_PROG);
+/// A variable of the program is a map of its own, `.bss`, whose value it reads without a look-up.
+#[repr(transparent)]
+struct Shared(UnsafeCell<Switches>);
+
+// SAFETY: userspace alone writes it, word by word; here it is read, each word once.
+unsafe impl Sync for Shared {}
+
+static SWITCHES: Shared = Shared(UnsafeCell::new(Switches { ports: 0, prefixes: 0 }));
 
 #[map]
 static LISTENERS: Array<ListenerSet> = Array::with_max_entries(LISTENER_SETS, BPF_F_RDONLY_PROG);
@@ -42,13 +50,17 @@ static BUDGETS: Array<BudgetSet> = Array::with_max_entries(1, 0);
 #[map]
 static PREFIXES: LpmTrie<[u64; 2], u32> = LpmTrie::with_max_entries(MAX_PREFIXES, 0);
 
-/// Whether datagrams to `key`, with port `port`, are ours.
+/// Whether some listener may have `port`. Most traffic is done with by this.
 #[inline(always)]
-pub(crate) fn is_listener(key: &ListenerKey, port: u16) -> bool {
-    let Some(switches) = SWITCHES.get(0) else { return false };
-    if switches.ports & ListenerKey::port_bit(port) == 0 {
-        return false;
-    }
+pub(crate) fn may_listen(port: u16) -> bool {
+    // SAFETY: a word of the program's own memory, aligned; volatile, because userspace writes it.
+    let ports = unsafe { (&raw const (*SWITCHES.0.get()).ports).read_volatile() };
+    ports & ListenerKey::port_bit(port) != 0
+}
+
+/// Whether datagrams to `key` are ours.
+#[inline(always)]
+pub(crate) fn is_listener(key: &ListenerKey) -> bool {
     let Some(set) = LISTENERS.get(key.set()) else { return false };
     set.iter().any(|listener| listener.equals(key))
 }
@@ -56,7 +68,8 @@ pub(crate) fn is_listener(key: &ListenerKey, port: u16) -> bool {
 /// Whether there are prefixes to look up.
 #[inline(always)]
 pub(crate) fn has_prefixes() -> bool {
-    SWITCHES.get(0).is_some_and(|switches| switches.prefixes != 0)
+    // SAFETY: as in `may_listen`.
+    unsafe { (&raw const (*SWITCHES.0.get()).prefixes).read_volatile() != 0 }
 }
 
 /// The value of the longest prefix that `address` has.
