@@ -348,6 +348,39 @@ fn who_is_known_is_unknown_when_his_time_is_over() {
     assert!(known.contains(source, now_ns() + HOUR_NS / 2));
 }
 
+#[test]
+fn who_is_known_is_known_to_the_program_that_comes_in_its_place() {
+    let Some((before, _list)) = with_budgets(STINGY) else { return };
+    let known = before.program.known_sources().unwrap();
+    let (sources, now) = (["10.9.0.1", "2001:db8::1"].map(ip), now_ns());
+    sources.iter().for_each(|source| known.publish(*source, now, now + HOUR_NS));
+
+    let policing = Policing { bans: true, budgets: Some(STINGY), ..Policing::default() };
+    let load = |policing, source_key| {
+        Served::new(&[V4, V6], &LoadOptions { policing, source_key, ..LoadOptions::default() })
+    };
+    let Some(heir) = load(policing, Some(before.program.source_key())) else { return };
+    let heirs = heir.program.known_sources().unwrap();
+    let newer = ip("10.9.0.3");
+    heirs.publish(newer, now, now + HOUR_NS);
+    assert!(!heirs.contains(sources[0], now));
+    assert!(heirs.take_over(&known));
+    drop(before);
+    for source in sources.into_iter().chain([newer]) {
+        assert!(heirs.contains(source, now));
+        let verdicts: Vec<_> = (0..11).map(|_| heir.verdict("known", &from(source).bytes())).collect();
+        assert_eq!(verdicts.last(), Some(&DropKnownRate), "{source}");
+    }
+    assert!(!heirs.contains(ip("10.9.0.2"), now));
+
+    // With a key of its own, or room for others, the tables mean something else.
+    let Some(stranger) = load(policing, None) else { return };
+    assert!(!stranger.program.known_sources().unwrap().take_over(&known));
+    let roomy = Policing { budgets: Some(Budgets { known_room: 100_000, ..STINGY }), ..policing };
+    let Some(roomy) = load(roomy, Some(heir.program.source_key())) else { return };
+    assert!(!roomy.program.known_sources().unwrap().take_over(&known));
+}
+
 /// All workers publish at once, more than there is room for: what is published last is there.
 #[test]
 fn publishing_is_for_many_threads() {

@@ -136,7 +136,8 @@ impl Plane {
             None => (Facts { mode: "off", fallback: None, device: None, memory: None }, None, Vec::new()),
             Some(nic) => {
                 let workers = u32::try_from(count).unwrap_or(u32::MAX);
-                let nic::Opened { facts, program, shares } = nic.open(config, workers, steering, cpu_of)?;
+                let nic::Opened { facts, program, shares } =
+                    nic.open(config, workers, steering, None, cpu_of)?;
                 (facts, Some(program), shares)
             }
         };

@@ -165,8 +165,8 @@ impl Police {
         Ok(Some((Police(RefCell::new(state)), theirs)))
     }
 
-    /// Tells the program of a device that was opened again who is allowed and who is banned, once. Who was known has to
-    /// register again, as after a restart. `reopened`: how often that was done to a device.
+    /// Tells the program of a device that was opened again who is allowed, who is banned and who is known, once.
+    /// `reopened`: how often that was done to a device.
     pub(crate) fn follow(&self, program: &mut Program, reopened: u64) {
         let mut state = self.0.borrow_mut();
         if state.reopened == reopened {
@@ -175,7 +175,14 @@ impl Police {
         state.reopened = reopened;
         let Some(access) = program.access_list() else { return };
         state.access = access;
-        state.known = program.known_sources();
+        let before = std::mem::replace(&mut state.known, program.known_sources());
+        if let (Some(known), Some(before)) = (&state.known, before)
+            && !known.take_over(&before)
+        {
+            tracing::error!(
+                "who was known has to register again: the program that is back has another table"
+            );
+        }
         state.tell_all_again();
     }
 

@@ -8,9 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use strowger_xdp::Program;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::LocalSet;
+use tokio::task::{JoinHandle, LocalSet};
 
 use crate::config::Config;
 use crate::dataplane::Plane;
@@ -20,7 +19,7 @@ use crate::status::view::View;
 use crate::users::UserTable;
 use crate::{logging, netns, privilege};
 
-/// How often we look whether a worker has died.
+/// How often we look whether a worker has died, and whether there is another XDP program.
 const WATCH: Duration = Duration::from_millis(100);
 /// How often workers are asked whether they still go round.
 const WORKER_WATCH: Duration = Duration::from_secs(1);
@@ -93,13 +92,6 @@ async fn serve(
     mut terminate: Signal,
     mut interrupt: Signal,
 ) -> Result<(), Fault> {
-    let log = plane.serving.now().program.as_mut().and_then(Program::packet_log);
-    if let Some(log) = log {
-        tokio::task::spawn_local(async move {
-            let Err(error) = log.forward().await;
-            tracing::warn!(%error, "the XDP program's log cannot be read");
-        });
-    }
     let view = Rc::new(View::new(config, plane, started));
     // In the order they are written: one that may end the node at once is asked first.
     let result = tokio::select! {
@@ -108,6 +100,7 @@ async fn serve(
         () = asked_to_end(&view, &mut terminate, &mut interrupt) => Ok(()),
         () = gateways(&view) => Err(Fault::Other("the watch over gateways ended".to_owned())),
         () = policing(&view) => Err(Fault::Other("the policing ended".to_owned())),
+        () = packet_log(&view) => Err(Fault::Other("the watch over the XDP program's log ended".to_owned())),
         () = watchdog(&view) => Err(Fault::Other("the watchdog ended".to_owned())),
         served = socket.serve({
             let view = Rc::clone(&view);
@@ -201,6 +194,24 @@ async fn policing(view: &View) {
     loop {
         tokio::time::sleep(POLICING).await;
         view.police_turn();
+    }
+}
+
+/// Carries the XDP program's reports into our log: those of the program there is, and of the one that comes in its place when
+/// the device is made anew.
+async fn packet_log(view: &View) {
+    let mut carrying: Option<JoinHandle<()>> = None;
+    loop {
+        if let Some(log) = view.packet_log() {
+            let carry = async move {
+                let Err(error) = log.forward().await;
+                tracing::warn!(%error, "the XDP program's log cannot be read");
+            };
+            if let Some(before) = carrying.replace(tokio::task::spawn_local(carry)) {
+                before.abort();
+            }
+        }
+        tokio::time::sleep(WATCH).await;
     }
 }
 

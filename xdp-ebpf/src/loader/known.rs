@@ -58,6 +58,25 @@ impl KnownSources {
         words.any(|word| (word >> 32) as u32 == place.tag && word as u32 > known_time(now_ns))
     }
 
+    /// Makes known here whoever is known to `before`, whose program was there earlier: a copy of its table, so both
+    /// must have places for as many sources, and one key ([`LoadOptions::source_key`](super::LoadOptions::source_key)).
+    /// `false`, and nothing done, when they have not. Who is published here already stays so.
+    #[must_use = "whoever was known is not, unless this says so"]
+    pub fn take_over(&self, before: &Self) -> bool {
+        if (self.sets, self.key.0) != (before.sets, before.key.0) {
+            return false;
+        }
+        for at in 0..self.sets as usize * KNOWN_OF_A_SET {
+            let (Some(from), Some(to)) = (before.table.word(at), self.table.word(at)) else { break };
+            let known = from.load(Ordering::Relaxed);
+            if known != 0 {
+                // What is in the place is newer.
+                let _ = to.compare_exchange(0, known, Ordering::Relaxed, Ordering::Relaxed);
+            }
+        }
+        true
+    }
+
     /// The source's own word, or else the one whose time ends first; and what is in it.
     fn choose(&self, place: Place, now: u32) -> Option<(&AtomicU64, u64)> {
         let seen = self.words(place).map(|word| (word, word.load(Ordering::Relaxed)));

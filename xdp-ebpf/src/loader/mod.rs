@@ -68,6 +68,9 @@ pub struct LoadOptions {
     pub steering: Steering,
     /// What it refuses, and answers by itself.
     pub policing: Policing,
+    /// The secret by which sources are placed in the tables; none for a new one. A program that comes in the place of another
+    /// one and has its key can take over who is known there: [`KnownSources::take_over`].
+    pub source_key: Option<SourceKey>,
     /// Whether the program reports every packet's verdict, see [`Program::packet_log`]. Without, the
     /// verifier removes the reporting code.
     pub log_packets: bool,
@@ -81,6 +84,7 @@ impl Default for LoadOptions {
             workers: 1,
             steering: Steering::Flow,
             policing: Policing::default(),
+            source_key: None,
             log_packets: false,
         }
     }
@@ -106,6 +110,7 @@ pub struct Program {
     access_list: Option<AccessList>,
     known: Option<KnownSources>,
     packet_log: Option<PacketLog>,
+    source_key: SourceKey,
     queues: u32,
     workers: u32,
     link: Option<Link>,
@@ -158,7 +163,10 @@ impl Program {
             Steering::CallId(key) => (1, key.words()),
         };
         let police = Constants::new(&options.policing)?;
-        let source_key = SourceKey(random()?);
+        let source_key = match options.source_key {
+            Some(key) => key,
+            None => SourceKey(random()?),
+        };
         let level = if options.log_packets { aya_log::Level::Debug as u8 } else { 0 };
         let mut ebpf = EbpfLoader::new()
             .override_global(aya_log::LEVEL, &level, true)
@@ -213,6 +221,7 @@ impl Program {
             access_list: Some(access_list),
             known,
             packet_log,
+            source_key,
             queues: options.queues,
             workers: options.workers,
             link: None,
@@ -293,6 +302,11 @@ impl Program {
     /// Where workers publish who is registered; none without budgets.
     pub fn known_sources(&self) -> Option<KnownSources> {
         self.known.clone()
+    }
+
+    /// The secret by which it places sources, for the program that comes in its place.
+    pub fn source_key(&self) -> SourceKey {
+        self.source_key
     }
 
     /// Packets by [`Counter`], summed over the CPUs. CPUs are read one after the other while packets

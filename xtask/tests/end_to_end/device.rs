@@ -1,5 +1,6 @@
 //! The device under the node: down and up again under load, deleted and made anew. The process goes on, and so do calls.
 
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -8,6 +9,8 @@ use strowger_xtask::lab::phones::Traffic;
 use strowger_xtask::node::{Configuration, Node, Status};
 
 use crate::bench::{Bench, PATIENCE, say};
+use crate::counted::{Report, number};
+use crate::credentials::{Algorithm, authorized, users};
 use crate::phone::Phone;
 
 /// The promise: so soon after the device is there it is served again.
@@ -78,6 +81,66 @@ fn a_device_that_is_made_anew_is_served_again() {
     }
     node.stop(Signal::TERM, PATIENCE * 2).unwrap();
     bench.assert_nothing_left();
+}
+
+/// Lines of the node's log that tell of a packet which was redirected.
+fn told(bench: &Bench) -> usize {
+    let log = std::fs::read_to_string(bench.directory.path().join("node.log")).unwrap();
+    log.lines().filter(|line| line.contains("verdict") && line.contains("\"redirect\"")).count()
+}
+
+/// What goes with the program is with the next one: who is known, and the log of its packets.
+#[test]
+fn who_was_known_is_known_on_the_device_that_is_back() {
+    const STRANGER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 66);
+    let Some(bench) = Bench::plain() else { return };
+    let mut node = bench.start(&Configuration {
+        open: false,
+        auth: format!(
+            "algorithms: [SHA-256], users: {}",
+            users(&bench, &[("alice", "looking-glass", "active")]).display()
+        ),
+        extra: "policing: { unknown_pps: 10, known_pps: 1000, burst: 20 }\nlog: { level: trace }\n"
+            .to_owned(),
+        ..bench.configuration("auto")
+    });
+    bench.warm_up(Lab::PEERS_V4.into(), Lab::node_v4());
+    let mut alice = Phone::new(&bench.lab.peers, "alice", (Lab::PEERS_V4, 5081).into(), Lab::node_v4());
+    let request = alice.register();
+    let challenge = alice.ask(&request, 5).expect("a challenge");
+    let request = authorized(&request, &challenge, Algorithm::Sha256, "looking-glass", 1);
+    assert!(alice.ask(&request, 5).expect("an answer").text.starts_with("SIP/2.0 200 "));
+    std::thread::sleep(Duration::from_millis(200));
+    let published = |node: &Node| number(&Report::of(node).0["policing"]["counters"], "published");
+    assert_eq!(published(&node), 1);
+    let before = told(&bench);
+    assert!(before >= 2, "the program's log is on");
+
+    bench.lab.node.ip(&["link", "del", Lab::NODE_INTERFACE]).unwrap();
+    until_mode(&mut node, "off");
+    bench.lab.up().unwrap();
+    until_mode(&mut node, "copy");
+    let address = format!("{STRANGER}/24");
+    bench.lab.peers.ip(&["address", "add", &address, "dev", Lab::PEERS_INTERFACE]).unwrap();
+    // Policing follows a moment later.
+    std::thread::sleep(Duration::from_millis(300));
+    // Far more at once than either may send.
+    let burst = |phone: &Phone| {
+        for _ in 0..200 {
+            phone.send(&request);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        let report = Report::of(&node);
+        (report.xdp("drop_known_rate"), report.xdp("drop_unknown_rate"))
+    };
+    let (known, unknown) = burst(&alice);
+    assert!(known > 0 && unknown == 0, "alice is known: {known} and {unknown} refused");
+    let stranger = Phone::new(&bench.lab.peers, "bob", (STRANGER, 5082).into(), Lab::node_v4());
+    let (still, unknown) = burst(&stranger);
+    assert!(still == known && unknown > 100, "others are not: {still} and {unknown} refused");
+    assert_eq!(published(&node), 1, "without being told again");
+    let after = told(&bench);
+    assert!(after > before, "{before} and {after}: the log of the program that is back");
 }
 
 /// THREATS, "link down": what comes meanwhile is lost as on any wire, and SIP's repetitions hide it.

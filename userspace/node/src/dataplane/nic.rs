@@ -5,6 +5,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
+use strowger_xdp::source::SourceKey;
 use strowger_xdp::{AttachError, AttachMode, Heartbeat, LoadError, LoadOptions, MapError, Program, Steering};
 use strowger_xsk::{
     BindMode, BusyPoll, Device, Mode as WantedBind, Pages, RingSizes, Socket, SocketConfig, UmemConfig,
@@ -79,12 +80,14 @@ pub(super) struct Opened {
 
 impl Nic {
     /// Loads and attaches the program for `workers`, then opens each queue's sockets: one for each worker that messages of
-    /// the queue can belong to, the owner's first. A queue's memory is near the CPU that `cpu_of` its owner gives.
+    /// the queue can belong to, the owner's first. A queue's memory is near the CPU that `cpu_of` its owner gives. `source_key` is that of the program
+    /// in whose place this one comes, if there was one.
     pub(super) fn open(
         &self,
         config: &Config,
         workers: u32,
         steering: Steering,
+        source_key: Option<SourceKey>,
         cpu_of: impl Fn(usize) -> Option<usize>,
     ) -> Result<Opened, Fault> {
         let device = &self.device;
@@ -93,6 +96,7 @@ impl Nic {
             workers,
             steering,
             policing: config.policing.program(config.limits.bindings),
+            source_key,
             log_packets: config.log.level == Level::Trace,
             ..LoadOptions::default()
         };

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use strowger_xdp::source::SourceKey;
 use strowger_xdp::{Program, Steering};
 use strowger_xsk::Device;
 
@@ -91,6 +92,7 @@ impl Watch {
     pub(super) fn run(self, device: Device) {
         let mut index = Some(device.index);
         let mut complaint = String::new();
+        let mut source_key = None;
         while !self.orders.is_stopping() {
             std::thread::sleep(EVERY);
             let now = match Device::find(&device.name) {
@@ -102,11 +104,11 @@ impl Watch {
                 }
             };
             if index.is_some() && now.as_ref().map(|now| now.index) != index {
-                self.lose(&device.name);
+                source_key = self.lose(&device.name);
                 index = None;
             }
             if index.is_none() && now.is_some_and(|now| now.up) {
-                match self.open() {
+                match self.open(source_key) {
                     Ok(opened) => index = Some(opened),
                     Err(fault) if fault.to_string() != complaint => {
                         complaint = fault.to_string();
@@ -118,7 +120,8 @@ impl Watch {
         }
     }
 
-    fn lose(&self, name: &str) {
+    /// Gives the key by which the program that was there has placed sources.
+    fn lose(&self, name: &str) -> Option<SourceKey> {
         tracing::error!(
             interface = name,
             "is gone, or is another device now; the kernel's sockets serve until it is back"
@@ -127,20 +130,22 @@ impl Watch {
             refit.leave(None);
         }
         let mut served = self.serving.now();
-        served.program = None;
+        let program = served.program.take();
         let why = format!("`{name}` is gone; it is opened again when it is back");
         served.facts = Facts { mode: "off", fallback: Some(why), ..served.facts.clone() };
+        program.map(|program| program.source_key())
     }
 
     /// The index of the device that is served now.
-    fn open(&self) -> Result<u32, Fault> {
+    fn open(&self, source_key: Option<SourceKey>) -> Result<u32, Fault> {
         let Some(nic) = nic::find(&self.config)? else {
             return Err(Fault::Other("there is no device".to_owned()));
         };
         let (count, cpus) = (self.refits.len(), &self.cpus);
         let cpu_of = |at: usize| cpus.get(at % count.max(1) % cpus.len().max(1)).copied();
         let workers = u32::try_from(count).unwrap_or(u32::MAX);
-        let Opened { facts, program, shares } = nic.open(&self.config, workers, self.steering, cpu_of)?;
+        let Opened { facts, program, shares } =
+            nic.open(&self.config, workers, self.steering, source_key, cpu_of)?;
         let index = facts.device.as_ref().map_or(0, |device| device.index);
         let mode = facts.mode;
         {

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use strowger_engine::{Counters, Event, GatewayHealth, Occupancy, TargetReport};
+use strowger_xdp::{PacketLog, Program};
 use strowger_xsk::Mirror;
 
 use crate::calls;
@@ -57,6 +58,13 @@ impl View {
     /// What the police have to say; `None` when nothing is policed.
     pub(crate) fn police<T>(&self, ask: impl FnOnce(&Police) -> T) -> Option<T> {
         self.plane.borrow().as_ref()?.police.as_ref().map(ask)
+    }
+
+    /// The XDP program's reports, once for each program that makes any.
+    pub(crate) fn packet_log(&self) -> Option<PacketLog> {
+        let plane = self.plane.borrow();
+        let mut served = plane.as_ref()?.serving.now();
+        served.program.as_mut().and_then(Program::packet_log)
     }
 
     /// Lets the police do what is to be done now.
@@ -231,7 +239,7 @@ impl View {
                 ifindex: device.map(|d| d.index),
                 driver: device.map(|d| d.driver.clone()),
                 netns: self.config.dataplane.netns.clone(),
-                xdp_attached: program.is_some_and(strowger_xdp::Program::is_attached),
+                xdp_attached: program.is_some_and(Program::is_attached),
                 memory: facts.and_then(|f| f.memory.clone()),
                 xdp: program.and_then(|p| p.counters().ok()).map_or_else(BTreeMap::new, |counts| {
                     named(strowger_xdp::Counter::ALL.iter().map(|c| c.name()).zip(counts))
