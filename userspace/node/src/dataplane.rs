@@ -179,7 +179,7 @@ impl Plane {
             engine.set_users(Arc::clone(users) as Arc<dyn Users>);
             engine.succeed(began);
             let fast = match (&facts.device, &hops) {
-                (Some(device), Some(hops)) => Some(FastPath { device: device.index, hops: hops.clone() }),
+                (Some(device), Some(hops)) => Some(FastPath::new(device.index, hops.clone(), count)),
                 _ => None,
             };
             let (heartbeat, queues) = share.map_or((None, Vec::new()), |s| (Some(s.heartbeat), s.queues));

@@ -3,12 +3,16 @@
 //! Called by a worker for each message, with the message in its frame. The kernel's socket is always right, only
 //! slower: it resolves neighbours, fragments, follows policy routing. So every doubt goes there, and is counted.
 
+mod solicits;
+
+use std::net::IpAddr;
 use std::ops::Range;
 
-use strowger_engine::Flow;
+use strowger_engine::{Flow, Time};
 use strowger_wire::Headers;
 use strowger_xsk::{Miss, NextHops};
 
+use self::solicits::Solicits;
 use crate::worker::Count;
 
 /// TTL or hop limit of what we send: what IANA recommends, RFC 1700.
@@ -21,10 +25,25 @@ pub(crate) struct FastPath {
     /// Its index.
     pub device: u32,
     /// Routes and neighbours.
-    pub hops: NextHops,
+    hops: NextHops,
+    solicits: Solicits,
 }
 
 impl FastPath {
+    /// The way out of `device` for one of so many workers.
+    pub(crate) fn new(device: u32, hops: NextHops, workers: usize) -> FastPath {
+        FastPath { device, hops, solicits: Solicits::new(workers) }
+    }
+
+    /// Whether the kernel may have a message for `remote`, as far as its table of neighbours goes: no when it would
+    /// have to ask for somebody new, and too many are being asked for.
+    pub(crate) fn may_detour(&mut self, now: Time, remote: IpAddr) -> bool {
+        match self.hops.unresolved(self.device, remote) {
+            Some(neighbour) => self.solicits.may_ask(now, neighbour),
+            None => true,
+        }
+    }
+
     /// Writes Ethernet, IP and UDP headers in front of the message at `chunk[message]`, and returns the whole frame's
     /// range; or the reason to take the kernel's path, with the message untouched.
     ///

@@ -46,6 +46,8 @@ strowger_engine::counters! {
         DetourRingFull = "detour_ring_full",
         /// Messages sent by the kernel: no frame was free for a message of our own, or it was too long for one.
         DetourNoFrame = "detour_no_frame",
+        /// Messages not sent: nobody knows where on the link they should go, and the kernel asks for as many others as it has room for.
+        DropUnresolved = "drop_unresolved",
         /// Messages the kernel socket would not take either.
         DropKernelSend = "drop_kernel_send",
         /// Messages whose local address is none of our sockets'; a bug if it ever counts.

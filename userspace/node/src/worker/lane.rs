@@ -13,6 +13,7 @@ use strowger_xsk::{Frame, KernelSocket, Received, Socket};
 
 use super::count::{Count, Counts};
 use super::exchange::{Destination, Exchange, Slot};
+use super::monotonic;
 use crate::egress::FastPath;
 use crate::names::Asker;
 
@@ -144,10 +145,9 @@ impl Lane {
             Ok(_) => Count::DetourNoHeadroom,
             Err(why) => why,
         };
-        self.counts.count(detour);
         let bytes = socket.umem_mut().chunk_mut(&mut frame).get(message).unwrap_or_default();
         debug_assert_eq!(bytes.len(), length);
-        self.send(&flow, bytes, kernel);
+        self.send(&flow, bytes, kernel, Some(detour));
         socket.recycle(frame);
     }
 
@@ -184,10 +184,8 @@ impl Lane {
                 Some((flow, buffer.range()))
             });
             if let Some((flow, message)) = &sent {
-                if socket.is_some() {
-                    self.counts.count(Count::DetourNoFrame);
-                }
-                self.send(flow, scratch.get(message.clone()).unwrap_or_default(), kernel);
+                let detour = socket.is_some().then_some(Count::DetourNoFrame);
+                self.send(flow, scratch.get(message.clone()).unwrap_or_default(), kernel, detour);
             }
             self.scratch = scratch;
             if sent.is_none() {
@@ -196,8 +194,24 @@ impl Lane {
         }
     }
 
-    /// A copy of `message` to the kernel socket of the flow's local address.
-    fn send(&mut self, flow: &Flow, message: &[u8], kernel: &mut [KernelSocket]) {
+    /// Whether the kernel may have a message for the flow's other end; counts it when not.
+    fn may_detour(&mut self, flow: &Flow) -> bool {
+        let may = self.fast.as_mut().is_none_or(|fast| fast.may_detour(monotonic(), flow.remote.ip()));
+        if !may {
+            self.counts.count(Count::DropUnresolved);
+        }
+        may
+    }
+
+    /// A copy of `message` to the kernel socket of the flow's local address; `detour` is why, if it should have left by a
+    /// ring.
+    fn send(&mut self, flow: &Flow, message: &[u8], kernel: &mut [KernelSocket], detour: Option<Count>) {
+        if !self.may_detour(flow) {
+            return;
+        }
+        if let Some(detour) = detour {
+            self.counts.count(detour);
+        }
         let count = match kernel.iter_mut().find(|socket| socket.local() == flow.local) {
             None => Count::DropNoSocket,
             Some(socket) => match socket.send_copy(message, flow.remote) {
@@ -310,6 +324,9 @@ impl Lane {
         let Some((flow, message)) = self.through(now, Flow { local, remote: source }, slot, message) else {
             return;
         };
+        if !self.may_detour(&flow) {
+            return;
+        }
         // What came by the kernel leaves by the kernel: it is the exception, or mode `off`.
         if flow.local == local {
             let queued = socket.send_slot(place, message, flow.remote);
@@ -348,7 +365,7 @@ impl Lane {
         let flow = Flow { local: slot.local, remote: slot.remote };
         let message = slot.message.clone();
         if let Some((flow, message)) = self.through(now, flow, slot.bytes_mut(), message) {
-            self.send(&flow, slot.bytes(message), kernel);
+            self.send(&flow, slot.bytes(message), kernel, None);
         }
     }
 

@@ -126,6 +126,12 @@ impl NextHops {
         self.table.load().lookup(device, dst)
     }
 
+    /// Whom the kernel would have to ask for before a packet to `dst` could leave by `device`: the gateway, or `dst` itself.
+    /// `None` whenever [`lookup`](Self::lookup) says anything but [`Miss::Unresolved`].
+    pub fn unresolved(&self, device: u32, dst: IpAddr) -> Option<IpAddr> {
+        self.table.load().unresolved(device, dst)
+    }
+
     fn new(table: table::Table) -> Self {
         Self { table: Arc::new(ArcSwap::from_pointee(table)) }
     }

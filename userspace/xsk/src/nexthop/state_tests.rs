@@ -285,6 +285,29 @@ fn vlans_too_deep_orphaned_or_in_a_circle_are_not_followed() {
 }
 
 #[test]
+fn the_neighbour_that_is_missing_is_named() {
+    let mut state = usual();
+    let missing = |state: &mut State, dst: &str| state.table().unresolved(DEVICE, ip(dst));
+    assert_eq!(missing(&mut state, "10.0.0.7"), None, "he is known");
+    assert_eq!(missing(&mut state, "10.0.0.8"), Some(ip("10.0.0.8")));
+    assert_eq!(missing(&mut state, "192.0.2.1"), None);
+    for gateway in ["10.0.0.254", "fe80::1"] {
+        state.apply(Fact::NeighbourGone((DEVICE, ip(gateway))), false);
+    }
+    assert_eq!(
+        missing(&mut state, "192.0.2.1"),
+        Some(ip("10.0.0.254")),
+        "it is the gateway that is asked for"
+    );
+    assert_eq!(missing(&mut state, "2001:db8:1::7"), Some(ip("fe80::1")));
+    for elsewhere in ["10.0.0.1", "127.0.0.1", "224.0.1.75"] {
+        assert_eq!(missing(&mut state, elsewhere), None, "{elsewhere}");
+    }
+    state.apply(Fact::RouteGone(route("0.0.0.0/0", Some("10.0.0.254"), DEVICE)), false);
+    assert_eq!(missing(&mut state, "192.0.2.1"), None, "nobody is");
+}
+
+#[test]
 fn a_link_down_is_down() {
     let mut state = usual();
     assert_eq!(state.apply(Fact::Link(link(DEVICE)), false), Effect::None);

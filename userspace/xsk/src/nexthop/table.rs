@@ -110,6 +110,18 @@ impl Table {
         Ok(Hop { src_mac, dst_mac, vlans, mtu })
     }
 
+    /// The neighbour that is missing, where nothing else is.
+    pub(super) fn unresolved(&self, device: u32, dst: IpAddr) -> Option<IpAddr> {
+        if self.lookup(device, dst) != Err(Miss::Unresolved) {
+            return None;
+        }
+        let routes = if dst.is_ipv4() { &self.v4 } else { &self.v6 };
+        match routes.answers.get(routes.main.longest(dst)? as usize)? {
+            Answer::Via { gateway, .. } => Some(gateway.unwrap_or(dst)),
+            Answer::Miss(_) => None,
+        }
+    }
+
     fn port(&self, ifindex: u32) -> Option<&Port> {
         let nth = self.ports.binary_search_by_key(&ifindex, |port| port.ifindex).ok()?;
         self.ports.get(nth)
