@@ -5,13 +5,11 @@
 //! likes. How long each lasts: `STROWGER_FLOOD` (5), seconds; a full run is 10.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
-use strowger_wire::{Headers, MacAddr, VlanTags};
-use strowger_xsk::{Device, Socket, SocketConfig};
+use strowger_wire::VlanTags;
 use strowger_xtask::lab::Lab;
 use strowger_xtask::node::{Configuration, Node};
 
@@ -19,12 +17,11 @@ use crate::bench::{Bench, say};
 use crate::cast::Player;
 use crate::counted::{Report, number, quiet};
 use crate::credentials::users;
+use crate::forge::{Ends, Forge};
 use crate::scenario::Scenario;
 
 /// Calls begun in a second, as the cast plays them.
 const RATE: u32 = 20;
-/// Where the payload is in a frame: behind the longest headers.
-const PAYLOAD: usize = 128;
 /// Frames made between two looks at the clock.
 const BATCH: u32 = 64;
 /// Those whom the configuration bans.
@@ -107,13 +104,6 @@ struct Sent {
     took: Duration,
 }
 
-fn mac(namespace: &strowger_xtask::namespace::Namespace, interface: &str) -> MacAddr {
-    let links = namespace.ip_json(&["link", "show", "dev", interface]).unwrap();
-    let text = links[0]["address"].as_str().unwrap().to_owned();
-    let octets: Vec<u8> = text.split(':').map(|octet| u8::from_str_radix(octet, 16).unwrap()).collect();
-    MacAddr(octets.try_into().unwrap())
-}
-
 /// The thread's CPU time.
 fn cpu() -> Duration {
     let now = clock_gettime(ClockId::ThreadCPUTime);
@@ -121,51 +111,28 @@ fn cpu() -> Duration {
 }
 
 /// Sends as fast as it can until told to stop. Runs inside the peers' namespace.
-fn send(storm: &Storm, (from, to): (MacAddr, MacAddr), stop: &AtomicBool) -> Sent {
+fn send(storm: &Storm, ends: Ends, stop: &AtomicBool) -> Sent {
     // On a core of its own: what it makes the kernel do happens there too.
     let mut own = rustix::thread::CpuSet::new();
     own.set(0);
     rustix::thread::sched_setaffinity(None, &own).unwrap();
-    let device = Device::find(Lab::PEERS_INTERFACE).unwrap();
-    let mut socket = Socket::open(device.index, 0, &SocketConfig::default()).unwrap();
+    let mut forge = Forge::open(ends);
     let payloads: Vec<Vec<u8>> = (0..256).map(storm.payload).collect();
     let (began, before) = (Instant::now(), cpu());
-    let (mut packets, mut nth) = (0, 0_u32);
+    let mut nth = 0_u32;
     while !stop.load(Ordering::Relaxed) {
         for _ in 0..BATCH {
-            let Some(mut frame) = socket.umem_mut().take() else { break };
             nth = nth.wrapping_add(1);
             let [high, low] = ((nth.wrapping_mul(40_503) % storm.sources) as u16).to_be_bytes();
             let source = Ipv4Addr::new(storm.from[0], storm.from[1], high, low);
-            let headers = Headers {
-                src_mac: from,
-                dst_mac: to,
-                vlans: VlanTags::NONE,
-                src: SocketAddr::from((source, 5060)),
-                dst: Lab::node_v4(),
-                ttl: 64,
-                tos: 0,
-                ident: nth as u16,
-            };
-            let payload = &payloads[nth as usize % payloads.len()];
-            let chunk = socket.umem_mut().chunk_mut(&mut frame);
-            let range: Range<usize> = PAYLOAD..PAYLOAD + payload.len();
-            chunk[range.clone()].copy_from_slice(payload);
-            let whole = headers.write(chunk, range).unwrap();
-            frame.set_range(whole).unwrap();
-            match socket.transmit(frame) {
-                Ok(()) => packets += 1,
-                Err(frame) => {
-                    socket.recycle(frame);
-                    break;
-                }
+            let way = (SocketAddr::from((source, 5060)), Lab::node_v4());
+            if !forge.put(way, VlanTags::NONE, &payloads[nth as usize % payloads.len()]) {
+                break;
             }
         }
-        socket.service();
+        forge.service();
     }
-    // What is still in the ring has not been sent.
-    packets -= u64::from(socket.ring_use().tx);
-    Sent { packets, cpu: cpu() - before, took: began.elapsed() }
+    Sent { packets: forge.sent(), cpu: cpu() - before, took: began.elapsed() }
 }
 
 /// CPU time of a process so far.
@@ -195,29 +162,14 @@ fn calls_go_on_under_storms_from_banned_and_unknown_sources() {
         ..bench.configuration("copy")
     });
     bench.warm_up(Lab::PEERS_V4.into(), Lab::node_v4());
-    let macs = (mac(&bench.lab.peers, Lab::PEERS_INTERFACE), mac(&bench.lab.node, Lab::NODE_INTERFACE));
+    let ends = Ends::of(&bench);
 
     let (alice, caller) = (Player::at(5080), Player::at(5090));
     let credentials =
         |name: &str| vec![format!("{name};alice;[authentication username=alice password=looking-glass]")];
-    let registering = Scenario::calling("register")
-        .register(false)
-        .expect("register", 401)
-        .register(true)
-        .expect("register", 200);
+    let registering = Scenario::registers_with_credentials(200);
     alice.asks_for("10.77.0.2").calls(&bench, &registering, &credentials("alice"), 1);
-    let calling = Scenario::calling("calling")
-        .invite(false)
-        .perhaps("invite", 100)
-        .expect("invite", 407)
-        .ack_refusal()
-        .invite(true)
-        .perhaps("invite", 100)
-        .perhaps("invite", 180)
-        .expect("invite", 200)
-        .ack()
-        .pause(50)
-        .bye();
+    let calling = Scenario::calls_with_credentials();
     let calls = RATE * seconds();
     let call = || {
         let answering = alice.waits(&bench, &Scenario::called("answering").answers(50));
@@ -244,7 +196,7 @@ fn calls_go_on_under_storms_from_banned_and_unknown_sources() {
                 }
             }
             let storming =
-                scope.spawn(|| bench.lab.peers.enter_on_a_thread(|| send(storm, macs, &stop)).unwrap());
+                scope.spawn(|| bench.lab.peers.enter_on_a_thread(|| send(storm, ends, &stop)).unwrap());
             let stopping = Stop(&stop);
             call();
             drop(stopping);

@@ -1,6 +1,7 @@
 //! A message larger than the wire's MTU: the fragments pass XDP, the kernel puts them together, and the node's kernel
 //! socket serves the whole.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use strowger_xtask::lab::Lab;
@@ -10,19 +11,24 @@ use crate::phone::Phone;
 
 #[test]
 fn an_invite_of_4_kb_arrives_whole_in_copy_mode() {
-    large_invite("copy");
+    large_invite("copy", Lab::PEERS_V4.into(), Lab::node_v4());
+}
+
+#[test]
+fn an_invite_of_4_kb_arrives_whole_over_ipv6() {
+    large_invite("copy", Lab::PEERS_V6.into(), Lab::node_v6());
 }
 
 #[test]
 fn an_invite_of_4_kb_arrives_whole_in_off_mode() {
-    large_invite("off");
+    large_invite("off", Lab::PEERS_V4.into(), Lab::node_v4());
 }
 
-fn large_invite(mode: &str) {
+fn large_invite(mode: &str, local: IpAddr, remote: SocketAddr) {
     let Some(bench) = Bench::plain() else { return };
     let node = bench.start(&bench.configuration(mode));
-    bench.warm_up(Lab::PEERS_V4.into(), Lab::node_v4());
-    let phone = |user, port| Phone::new(&bench.lab.peers, user, (Lab::PEERS_V4, port).into(), Lab::node_v4());
+    bench.warm_up(local, remote);
+    let phone = |user, port| Phone::new(&bench.lab.peers, user, (local, port).into(), remote);
     let mut alice = phone("alice", 5081).registered();
     let bob = phone("bob", 5082).registered();
 

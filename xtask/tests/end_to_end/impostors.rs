@@ -40,19 +40,11 @@ fn sipp_is_believed_with_the_right_password_alone() {
     let line = |name: &str, password: &str| {
         vec![format!("{name};bob;[authentication username={name} password={password}]")]
     };
-    let register = Scenario::calling("register")
-        .register(false)
-        .expect("register", 401)
-        .register(true)
-        .expect("register", 200);
+    let register = Scenario::registers_with_credentials(200);
     let (alice, bob) = (Player::at(5080), Player::at(5070));
     let domain = "10.77.0.2";
     alice.asks_for(domain).calls(&bench, &register, &line("alice", "looking-glass"), 1);
-    let wrong = Scenario::calling("wrong")
-        .register(false)
-        .expect("register", 401)
-        .register(true)
-        .expect("register", 401);
+    let wrong = Scenario::registers_with_credentials(401);
     bob.asks_for(domain).calls(&bench, &wrong, &line("bob", "not-his"), 1);
     bob.asks_for(domain).calls(&bench, &wrong, &line("nobody", "at-all"), 1);
     assert_eq!(
@@ -60,26 +52,12 @@ fn sipp_is_believed_with_the_right_password_alone() {
         1,
         "who has the wrong password is bound nowhere"
     );
-    let suspended = Scenario::calling("suspended")
-        .register(false)
-        .expect("register", 401)
-        .register(true)
-        .expect("register", 403);
+    let suspended = Scenario::registers_with_credentials(403);
     bob.asks_for(domain).calls(&bench, &suspended, &line("mallory", "right-but-suspended"), 1);
 
     // Alice calls her own phone from another one: sipp cannot say a password with quotation marks, as Bob's.
     let answering = alice.waits(&bench, &Scenario::called("answering").answers(50));
-    let calling = Scenario::calling("calling")
-        .invite(false)
-        .expect("invite", 407)
-        .ack_refusal()
-        .invite(true)
-        .perhaps("invite", 100)
-        .perhaps("invite", 180)
-        .expect("invite", 200)
-        .ack()
-        .pause(50)
-        .bye();
+    let calling = Scenario::calls_with_credentials();
     let caller = Player::at(5090);
     let to_alice = vec!["alice;alice;[authentication username=alice password=looking-glass]".to_owned()];
     caller.asks_for("alice@10.77.0.2").calls(&bench, &calling, &to_alice, CALLS);

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "what cannot be had here fails the test")]
 
+mod agreement;
 mod authentication;
 mod bans;
 mod baresip;
@@ -21,10 +22,12 @@ mod drain;
 mod exhaustion;
 mod failover;
 mod flood;
+mod forge;
 mod forks;
 mod fragments;
 mod gateway;
 mod impostors;
+mod ipv6;
 mod jumbo;
 mod kill;
 mod laboratory;
@@ -40,7 +43,10 @@ mod relay;
 mod scenario;
 mod service;
 mod signals;
+mod soak;
+mod spoofed;
 mod steering;
 mod stuck;
 mod switchboard;
+mod tagged;
 mod workers;

@@ -220,7 +220,7 @@ impl Received {
 }
 
 /// The node's address as the host of a SIP URI.
-fn host(address: SocketAddr) -> String {
+pub(crate) fn host(address: SocketAddr) -> String {
     match address {
         SocketAddr::V4(address) => address.ip().to_string(),
         SocketAddr::V6(address) => format!("[{}]", address.ip()),

@@ -104,6 +104,31 @@ impl Scenario {
         )
     }
 
+    /// Registers, shows who it is when it is asked (section 22.2), and this comes of it.
+    pub(crate) fn registers_with_credentials(outcome: u16) -> Self {
+        Self::calling("register")
+            .register(false)
+            .expect("register", 401)
+            .register(true)
+            .expect("register", outcome)
+    }
+
+    /// Calls, shows who it is when it is asked (section 22.3), and hangs up soon.
+    pub(crate) fn calls_with_credentials() -> Self {
+        Self::calling("calling")
+            .invite(false)
+            .perhaps("invite", 100)
+            .expect("invite", 407)
+            .ack_refusal()
+            .invite(true)
+            .perhaps("invite", 100)
+            .perhaps("invite", 180)
+            .expect("invite", 200)
+            .ack()
+            .pause(50)
+            .bye()
+    }
+
     /// CANCEL of the last INVITE (section 9.1: its branch and its number).
     pub(crate) fn cancel(self) -> Self {
         let n = self.sequence;

@@ -22,7 +22,7 @@ pub(crate) fn callee() -> SocketAddr {
 }
 
 /// As many queues at both ends: a veth pair delivers to the queue that the sender's flow hash chose.
-fn queues(bench: &Bench, count: u32) {
+pub(crate) fn queues(bench: &Bench, count: u32) {
     let ends = [(&bench.lab.node, Lab::NODE_INTERFACE), (&bench.lab.peers, Lab::PEERS_INTERFACE)];
     for (namespace, interface) in ends {
         let count = count.to_string();
@@ -39,8 +39,15 @@ pub(crate) fn node(bench: &Bench, mode: &str, on_queues: u32, workers: u32) -> N
     let node =
         bench.start(&Configuration { workers: Some(workers), extra: limits, ..bench.configuration(mode) });
     bench.warm_up(Lab::PEERS_V4.into(), Lab::node_v4());
-    drop(Phone::new(&bench.lab.peers, "bob", callee(), Lab::node_v4()).registered());
+    bind(bench, callee());
     node
+}
+
+/// The callee's REGISTER: `bob` is there, and nowhere else.
+pub(crate) fn bind(bench: &Bench, callee: SocketAddr) {
+    let node = if callee.is_ipv4() { Lab::node_v4() } else { Lab::node_v6() };
+    bench.warm_up(callee.ip(), node);
+    drop(Phone::new(&bench.lab.peers, "bob", callee, node).registered());
 }
 
 /// Callers of so many ports.
@@ -125,6 +132,22 @@ fn more_workers_than_queues() {
     let plan = Plan { callers: callers(8), callee: callee(), calls: 20_000, body: 0, limit: LIMIT };
     let (_, report) = calls(&bench, &node, "1 queue, 3 workers", &plan);
     assert_eq!(report.queues().len(), 3);
+}
+
+#[test]
+fn ipv6_is_steered_alike() {
+    let Some(bench) = Bench::with(&[machine::ETHTOOL]) else { return };
+    let node = node(&bench, "copy", 2, 2);
+    let callee = (Lab::PEERS_V6, 7001).into();
+    bind(&bench, callee);
+    let callers = (6100..6116).map(|port| (Lab::PEERS_V6, port).into()).collect();
+    let plan = Plan { callers, callee, calls: 5_000, body: 0, limit: LIMIT };
+    let reports = calls(&bench, &node, "IPv6, 2 queues, 2 workers", &plan);
+    assert_eq!(used_queues(&reports), 2);
+    let (before, after) = reports;
+    let by_the_kernel =
+        after.sum("rx_kernel") + after.sum("tx_kernel") - before.sum("rx_kernel") - before.sum("tx_kernel");
+    assert_eq!(by_the_kernel, 0, "all of it by AF_XDP");
 }
 
 #[test]

@@ -6,15 +6,20 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use strowger_xsk::KernelSocket;
 use strowger_xtask::lab::Lab;
 
+use crate::phone::host;
+
 /// Calls under way at once: more would overrun the queues of a veth pair.
 const WINDOW: usize = 128;
 /// How long an answer may be away before a request is sent again, and how often that is looked at.
 const AGAIN: Duration = Duration::from_millis(500);
+/// Calls of all runs so far.
+static BEGUN: AtomicUsize = AtomicUsize::new(0);
 /// Receive and send buffers.
 const BUFFER: usize = 4 << 20;
 
@@ -22,7 +27,7 @@ const BUFFER: usize = 4 << 20;
 pub(crate) struct Plan {
     /// The callers' addresses; the calls go round them.
     pub(crate) callers: Vec<SocketAddr>,
-    /// Whose REGISTER has bound `bob` here. It may be a caller too: then all traffic has one 5-tuple.
+    /// Whose REGISTER has bound `bob` here, of the callers' family. It may be a caller too: then all traffic has one 5-tuple.
     pub(crate) callee: SocketAddr,
     /// How many calls.
     pub(crate) calls: usize,
@@ -37,7 +42,7 @@ pub(crate) struct Plan {
 pub(crate) struct Outcome {
     /// Calls whose BYE was answered with 200.
     pub(crate) finished: usize,
-    /// Requests sent again.
+    /// Requests and answers sent again.
     pub(crate) again: usize,
     /// Calls whose 200 overtook the 180 that the callee had sent before it.
     pub(crate) overtaken: usize,
@@ -55,10 +60,14 @@ struct Waiting {
     since: Instant,
 }
 
+/// The callee's 200s without an ACK, by Call-ID, and when they were sent: it repeats them (RFC 3261 section 13.3.1.4).
+type Unacknowledged = HashMap<String, (String, Instant)>;
+
 /// Makes the calls. Call it in the peers' namespace.
 pub(crate) fn run(plan: &Plan) -> Outcome {
     let bind =
         |address: &SocketAddr| KernelSocket::bind(*address, false, BUFFER).expect("a caller's address");
+    let node = if plan.callee.is_ipv4() { Lab::node_v4() } else { Lab::node_v6() };
     let mut sockets: Vec<KernelSocket> = plan.callers.iter().map(bind).collect();
     if !plan.callers.contains(&plan.callee) {
         sockets.push(bind(&plan.callee));
@@ -66,14 +75,17 @@ pub(crate) fn run(plan: &Plan) -> Outcome {
     let began = Instant::now();
     let mut outcome = Outcome::default();
     let mut waiting: HashMap<usize, Waiting> = HashMap::new();
-    let mut next = 0;
+    let mut unacknowledged = Unacknowledged::new();
+    // A call of the run before may be remembered for 64·T1: these have other numbers.
+    let first = BEGUN.fetch_add(plan.calls, Ordering::Relaxed);
+    let mut next = first;
     let mut looked = began;
     let mut replies = Vec::new();
     while outcome.finished < plan.calls && began.elapsed() < plan.limit {
-        while next < plan.calls && waiting.len() < WINDOW {
+        while next < first + plan.calls && waiting.len() < WINDOW {
             let socket = next % plan.callers.len();
-            let request = invite(next, plan.callers[socket], plan.body);
-            send(&mut sockets[socket], &request, &mut outcome);
+            let request = invite(next, plan.callers[socket], node, plan.body);
+            send(&mut sockets[socket], node, &request, &mut outcome);
             waiting.insert(next, Waiting { socket, rang: false, request, since: Instant::now() });
             next += 1;
         }
@@ -88,11 +100,11 @@ pub(crate) fn run(plan: &Plan) -> Outcome {
                 if text.starts_with("SIP/2.0 ") {
                     answered(text, local, at, &mut waiting, &mut outcome, &mut replies);
                 } else {
-                    asked(text, local, &mut replies);
+                    asked(text, local, &mut unacknowledged, &mut replies);
                 }
             }
             for reply in replies.drain(..) {
-                send(socket, &reply, &mut outcome);
+                send(socket, node, &reply, &mut outcome);
             }
             socket.flush();
         }
@@ -101,7 +113,13 @@ pub(crate) fn run(plan: &Plan) -> Outcome {
             for late in waiting.values_mut().filter(|w| w.since.elapsed() > AGAIN) {
                 late.since = looked;
                 outcome.again += 1;
-                send(&mut sockets[late.socket], &late.request, &mut outcome);
+                send(&mut sockets[late.socket], node, &late.request, &mut outcome);
+            }
+            for (answer, since) in unacknowledged.values_mut().filter(|(_, since)| since.elapsed() > AGAIN) {
+                *since = looked;
+                outcome.again += 1;
+                let callee = sockets.iter_mut().find(|socket| socket.local() == plan.callee);
+                send(callee.expect("the callee's"), node, answer, &mut outcome);
             }
         }
         if idle {
@@ -112,13 +130,13 @@ pub(crate) fn run(plan: &Plan) -> Outcome {
     outcome
 }
 
-fn send(socket: &mut KernelSocket, message: &str, outcome: &mut Outcome) {
-    assert!(socket.send_copy(message.as_bytes(), Lab::node_v4()), "a datagram at most");
+fn send(socket: &mut KernelSocket, node: SocketAddr, message: &str, outcome: &mut Outcome) {
+    assert!(socket.send_copy(message.as_bytes(), node), "a datagram at most");
     outcome.sent += 1;
 }
 
-fn invite(call: usize, from: SocketAddr, body: usize) -> String {
-    let node = Lab::NODE_V4;
+fn invite(call: usize, from: SocketAddr, node: SocketAddr, body: usize) -> String {
+    let node = host(node);
     let body = "x".repeat(body);
     format!(
         "INVITE sip:bob@{node} SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bKi{call}\r\nMax-Forwards: 70\r\n\
@@ -194,8 +212,8 @@ fn in_dialog(method: &str, number: u32, response: &str, local: SocketAddr, call:
 }
 
 /// A request to the callee.
-fn asked(text: &str, local: SocketAddr, replies: &mut Vec<String>) {
-    let mut reply = |status: &str, contact: bool| {
+fn asked(text: &str, local: SocketAddr, unacknowledged: &mut Unacknowledged, replies: &mut Vec<String>) {
+    let reply = |status: &str, contact: bool| {
         let mut reply = format!("SIP/2.0 {status}\r\n");
         for name in ["Via", "Record-Route", "From", "To", "Call-ID", "CSeq"] {
             for line in lines(text, name) {
@@ -207,14 +225,18 @@ fn asked(text: &str, local: SocketAddr, replies: &mut Vec<String>) {
             let _ = write!(reply, "Contact: <sip:bob@{local}>\r\n");
         }
         reply.push_str("Content-Length: 0\r\n\r\n");
-        replies.push(reply);
+        reply
     };
+    let call = line(text, "Call-ID");
     match text.split(' ').next() {
         Some("INVITE") => {
-            reply("180 Ringing", true);
-            reply("200 OK", true);
+            replies.push(reply("180 Ringing", true));
+            let answer = reply("200 OK", true);
+            unacknowledged.insert(call.to_owned(), (answer.clone(), Instant::now()));
+            replies.push(answer);
         }
-        Some("BYE") => reply("200 OK", false),
+        Some("ACK") => _ = unacknowledged.remove(call),
+        Some("BYE") => replies.push(reply("200 OK", false)),
         _ => {}
     }
 }
