@@ -20,27 +20,59 @@ use crate::{callgrind, engine, sip};
 /// Key of the size of the XDP program.
 const XDP: &str = "xdp: the program's size / instructions";
 
-/// The cases: ours of the message, and all of the element.
+/// One part of what is guarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// The message: parse, edit.
+    Sip,
+    /// The element.
+    Engine,
+}
+
+impl Part {
+    /// Its name in keys and on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sip => "sip",
+            Self::Engine => "engine",
+        }
+    }
+
+    /// Whether a key of the record is its.
+    #[must_use]
+    pub fn has(self, key: &str) -> bool {
+        record::is_of(self.name(), key)
+    }
+}
+
+/// The cases: ours of the message, and all of the element; of one part, if so.
 #[must_use]
-pub fn entries() -> Vec<Entry> {
+pub fn entries(part: Option<Part>) -> Vec<Entry> {
+    let engine = || if part == Some(Part::Sip) { Vec::new() } else { engine::counted() };
+    if part == Some(Part::Engine) {
+        return engine();
+    }
     let message = sip::entries().into_iter().filter(|entry| {
         // The corpus may lie beside the tree or not.
         entry.candidate == sip::peers::name::STROWGER && entry.workload != sip::workload::PARSE_CORPUS
     });
-    message.chain(engine::counted()).collect()
+    message.chain(engine()).collect()
 }
 
-/// Counts everything; by the keys of the record.
+/// Counts everything, or one part; by the keys of the record.
 ///
 /// # Errors
 /// valgrind is not installed or fails, or the XDP object can't be read.
-pub fn measure() -> Result<BTreeMap<String, f64>, String> {
+pub fn measure(part: Option<Part>) -> Result<BTreeMap<String, f64>, String> {
     if callgrind::version().is_none() {
         return Err("valgrind is not installed (Debian: apt-get install valgrind)".into());
     }
-    let entries = entries();
+    let entries = entries(part);
+    let arguments: Vec<&str> =
+        ["guard"].into_iter().chain(part.iter().flat_map(|part| ["--only", part.name()])).collect();
     let directory = tempfile::tempdir().map_err(|e| format!("no temporary directory: {e}"))?;
-    let counts = callgrind::count(&entries.iter().collect::<Vec<_>>(), &["guard"], directory.path())?;
+    let counts = callgrind::count(&entries.iter().collect::<Vec<_>>(), &arguments, directory.path())?;
     let mut measured = BTreeMap::new();
     for (entry, count) in entries.iter().zip(counts) {
         let suite = if entry.candidate == sip::peers::name::STROWGER { "sip" } else { "engine" };
@@ -53,7 +85,9 @@ pub fn measure() -> Result<BTreeMap<String, f64>, String> {
         measured.insert(key, record::tenths(count));
     }
     measured.extend(engine::counted_average(&measured).map(|(key, count)| (key, record::tenths(count))));
-    measured.insert(XDP.to_owned(), program_size()? as f64);
+    if part.is_none() {
+        measured.insert(XDP.to_owned(), program_size()? as f64);
+    }
     Ok(measured)
 }
 

@@ -26,6 +26,9 @@ enum Suite {
     Count {
         /// Which.
         suite: Counted,
+        /// Of the guard's, this part alone.
+        #[arg(long)]
+        only: Option<guard::Part>,
     },
 }
 
@@ -44,6 +47,9 @@ struct GuardArgs {
     /// Why counts may rise by more than 5 %.
     #[arg(long, value_name = "TEXT", requires = "record")]
     reason: Option<String>,
+    /// Counts this part alone.
+    #[arg(long, value_name = "PART", conflicts_with = "record")]
+    only: Option<guard::Part>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -77,11 +83,11 @@ fn main() -> ExitCode {
             engine::run(Plan { rounds, batch: Duration::from_micros(100) }, large, progress)
         }),
         Suite::Guard(args) => guarded(&args),
-        Suite::Count { suite } => {
+        Suite::Count { suite, only } => {
             callgrind::run_counted(&mut match suite {
                 Counted::Sip => sip::entries(),
                 Counted::Engine => engine::counted(),
-                Counted::Guard => guard::entries(),
+                Counted::Guard => guard::entries(only),
             });
             Ok(ExitCode::SUCCESS)
         }
@@ -115,9 +121,10 @@ fn run(args: &SuiteArgs, suite: impl FnOnce() -> Report) -> Result<ExitCode, Str
 
 fn guarded(args: &GuardArgs) -> Result<ExitCode, String> {
     progress("counting instructions under valgrind");
-    let measured = guard::measure()?;
+    let measured = guard::measure(args.only)?;
     progress("");
-    let record = record::read()?;
+    let mut record = record::read()?;
+    record.instructions.retain(|key, _| args.only.is_none_or(|part| part.has(key)));
     let verdict = guard::Verdict::of(&record, &measured, env!("STROWGER_BENCH_RUSTC"));
     print!("{}", verdict.terminal());
     if args.record {

@@ -117,7 +117,7 @@ pub fn key(suite: &str, workload: &str, candidate: &str) -> String {
 }
 
 /// Whether a key is of this suite.
-fn is_of(suite: &str, key: &str) -> bool {
+pub(crate) fn is_of(suite: &str, key: &str) -> bool {
     match suite {
         "sip" => !key.contains(": "),
         suite => key.strip_prefix(suite).is_some_and(|rest| rest.starts_with(": ")),

@@ -95,6 +95,9 @@ pub struct GuardArgs {
     /// Why counts rise by more than 5 %.
     #[arg(long, value_name = "TEXT", requires = "record")]
     reason: Option<String>,
+    /// Counts this part alone: sip, the message, or engine, the element.
+    #[arg(long, value_name = "PART", value_parser = ["sip", "engine"], conflicts_with = "record")]
+    only: Option<String>,
     /// Builds it with a slowdown.
     #[arg(long, value_name = "NAME", value_parser = PLANTS)]
     plant: Option<String>,
@@ -164,6 +167,7 @@ pub fn guard(args: &GuardArgs) -> Result<(), Failure> {
     machine::ensure(&[machine::VALGRIND])?;
     let mut command = Command::new(build(args.plant.as_deref())?);
     command.arg("guard");
+    command.args(args.only.iter().flat_map(|part| ["--only", part]));
     command.args(args.record.then_some("--record"));
     command.args(args.reason.iter().flat_map(|reason| ["--reason", reason]));
     let mut child = command
@@ -198,9 +202,7 @@ fn build(plant: Option<&str>) -> Result<PathBuf, Failure> {
     let mut command = workspace::cargo();
     command.args(["build", "--release", "--package", "strowger-bench", "--bin", "strowger-bench"]);
     if let Some(plant) = plant {
-        // In a directory of its own: the sound one is wanted again.
-        let directory = workspace::target()?.join("planted");
-        command.args(["--features", &format!("plant-{plant}")]).arg("--target-dir").arg(&directory);
+        command.args(["--features", &format!("plant-{plant}")]);
     } else if has_libosip2() {
         command.args(["--features", "osip"]);
     } else {
@@ -208,9 +210,15 @@ fn build(plant: Option<&str>) -> Result<PathBuf, Failure> {
     }
     workspace::build(&mut command)?;
     step.done("");
-    let target = workspace::target()?;
-    let target = if plant.is_some() { target.join("planted") } else { target };
-    Ok(target.join("release").join("strowger-bench"))
+    let built = workspace::target()?.join("release").join("strowger-bench");
+    if plant.is_none() {
+        return Ok(built);
+    }
+    // All that it stands on is the sound one's; the program itself moves out of that one's place, where the next build puts it
+    // back without compiling.
+    let planted = built.with_file_name("strowger-bench-planted");
+    std::fs::rename(&built, &planted).doing("put the slow program aside")?;
+    Ok(planted)
 }
 
 /// Whether the library can be linked: its development package brings the header and the link.
