@@ -41,7 +41,7 @@ pub struct Args {
     pub plant: Option<String>,
 }
 
-/// Bugs that can be planted: features of the engine.
+/// Bugs that can be planted into the engine (`strowger_engine::Plant`).
 pub const PLANTS: [&str; 3] = ["timer-g", "cancel-match", "contact-order"];
 
 const HELP: &str = "\
@@ -57,7 +57,7 @@ Ends with the first seed that fails, and says how to see it again.";
 /// # Errors
 /// The build fails, or a seed does.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let mut command = Command::new(build(args.plant.as_deref())?);
+    let mut command = Command::new(build(args.plant.is_some())?);
     match args.seed {
         Some(seed) => {
             command.arg("--seed").arg(seed.to_string());
@@ -73,6 +73,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             }
         }
     }
+    if let Some(plant) = &args.plant {
+        command.arg("--plant").arg(plant);
+    }
     if let Some(loss) = args.loss {
         command.arg("--loss").arg(loss.to_string());
     }
@@ -86,13 +89,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
 }
 
-fn build(plant: Option<&str>) -> Result<PathBuf, Failure> {
+fn build(plant: bool) -> Result<PathBuf, Failure> {
     let step = Step::begin_long("build the simulation");
     let mut command = workspace::cargo();
     command.args(["build", "--release", "--package", "strowger-sim", "--bin", "strowger-sim"]);
-    if let Some(plant) = plant {
-        command.arg("--features").arg(format!("plant-{plant}"));
-    }
+    command.args(plant.then_some("--features=plant"));
     workspace::build(&mut command)?;
     step.done("");
     Ok(workspace::target()?.join("release").join("strowger-sim"))

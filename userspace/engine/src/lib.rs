@@ -55,6 +55,7 @@ mod gruu;
 mod keys;
 mod location;
 mod outbox;
+mod plant;
 mod proxy;
 mod refusal;
 mod registrar;
@@ -82,6 +83,8 @@ pub use digest::Algorithm;
 pub use engine::{Engine, Flow, Level, Occupancy, Reason, Verdict};
 pub use gateway::{Gateway, GatewayHealth, GatewayTarget, Probe, TargetReport};
 pub use location::{Location, RegisteredContact, Registration};
+#[cfg(feature = "plant")]
+pub use plant::Plant;
 pub use routing::{IpPrefix, RouteAction, RouteRule, RouteSource};
 pub use sighting::Sighting;
 pub use time::Time;

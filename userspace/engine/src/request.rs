@@ -8,6 +8,7 @@ use core::net::{IpAddr, SocketAddr};
 use strowger_sip::{Essentials, HeaderName, Host, Message, Method, Uri, Via};
 
 use crate::keys::{Keys, Prf, write_base32};
+use crate::plant::{Plant, is_planted};
 use crate::refusal::Refusal;
 use crate::route::{Hop, Routes};
 use crate::site::{DEFAULT_PORT, Site};
@@ -104,7 +105,7 @@ impl<'a> Request<'a> {
         };
         let mut hash = Prf::wide_lookup(&keys.branch);
         hash.field(call_id).number(u64::from(cseq.number)).field(method.as_bytes());
-        if cfg!(feature = "plant-cancel-match") {
+        if is_planted(Plant::CancelMatch) && method == Method::Invite {
             // As it is.
         } else if via.has_magic_cookie() {
             hash.folded(via.branch().unwrap_or_default()).number(via.port().map_or(0, u64::from));

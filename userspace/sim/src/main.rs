@@ -41,6 +41,10 @@ struct Args {
     /// Shows only calls whose Call-ID contains this.
     #[arg(long, requires = "seed", value_name = "TEXT")]
     call: Option<String>,
+    /// Plants this bug into the engine first.
+    #[cfg(feature = "plant")]
+    #[arg(long, value_name = "NAME", value_parser = |name: &str| strowger_engine::Plant::named(name).ok_or("no such bug"))]
+    plant: Option<strowger_engine::Plant>,
 }
 
 /// Every so many seeds one is run twice, to see that it has one history.
@@ -48,6 +52,10 @@ const TWICE: u64 = 50;
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    #[cfg(feature = "plant")]
+    if let Some(plant) = args.plant {
+        plant.plant();
+    }
     match args.seed {
         Some(seed) => one(seed, &args),
         None => many(&args),

@@ -11,6 +11,7 @@ use super::path::Path;
 use super::target::{Listed, Target, Targets};
 use super::{Found, Which};
 use crate::config::limit;
+use crate::plant::{Plant, is_planted};
 use crate::time::Time;
 
 /// One contact of a user. 40 octets; its texts lie one after the other in [`Record::text`]: the URI, the instance, the
@@ -370,7 +371,7 @@ impl Record {
         };
         // Stable: the later ones come first already.
         order_used.sort_by_key(|n| core::cmp::Reverse(self.bindings.get(usize::from(*n)).map_or(0, |b| b.q)));
-        if cfg!(feature = "plant-contact-order") {
+        if is_planted(Plant::ContactOrder) {
             order_used.reverse();
         }
         Found::Targets(Targets::new(self, order, count))

@@ -13,6 +13,7 @@ use crate::arena::Kept;
 use crate::counters::{Counters, Event};
 use crate::fork::choice;
 use crate::outbox::Kind;
+use crate::plant::{Plant, is_planted};
 use crate::time::Time;
 
 /// States of figures 7 and 8 of RFC 3261, figure 5 of RFC 6026.
@@ -237,7 +238,7 @@ impl Core {
         } else {
             transaction.state = State::Completed;
             self.unacknowledged += usize::from(transaction.invite);
-            if transaction.invite && !cfg!(feature = "plant-timer-g") {
+            if transaction.invite && !is_planted(Plant::TimerG) {
                 // Timer G.
                 transaction.repeat = self.timers.t1;
                 transaction.repeat_at = now.after(transaction.repeat);
