@@ -77,6 +77,30 @@ impl Forge {
         true
     }
 
+    /// A datagram's frame, to be changed and [sent](Self::send_frame).
+    pub(crate) fn frame(&self, (src, dst): (SocketAddr, SocketAddr), payload: &[u8]) -> Vec<u8> {
+        let Ends { from, to } = self.ends;
+        let vlans = VlanTags::NONE;
+        let headers = Headers { src_mac: from, dst_mac: to, vlans, src, dst, ttl: 64, tos: 0, ident: 0 };
+        let mut frame = vec![0; headers.len()];
+        frame.extend_from_slice(payload);
+        let whole = headers.write(&mut frame, headers.len()..headers.len() + payload.len()).unwrap();
+        assert_eq!(whole, 0..frame.len());
+        frame
+    }
+
+    /// Sends a frame as it is.
+    pub(crate) fn send_frame(&mut self, bytes: &[u8]) {
+        let mut frame = self.socket.umem_mut().take().expect("a frame is free");
+        let chunk = self.socket.umem_mut().chunk_mut(&mut frame);
+        chunk[PAYLOAD..PAYLOAD + bytes.len()].copy_from_slice(bytes);
+        frame.set_range(PAYLOAD..PAYLOAD + bytes.len()).unwrap();
+        assert!(self.socket.transmit(frame).is_ok(), "the ring has room");
+        while self.socket.ring_use().tx > 0 {
+            self.service();
+        }
+    }
+
     /// Makes the kernel send what is in the ring, and takes back what is sent.
     pub(crate) fn service(&mut self) {
         self.socket.service();

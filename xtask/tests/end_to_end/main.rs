@@ -37,6 +37,7 @@ mod misuse;
 mod mtu;
 mod neighbours;
 mod nic;
+mod options;
 mod phone;
 mod polling;
 mod relay;
