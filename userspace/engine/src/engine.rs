@@ -4,7 +4,7 @@
 //! the message where it lies, and never touches a socket, a clock or the heap on the way of a message that is
 //! forwarded or answered (a REGISTER that changes bindings builds the next record).
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use strowger_sip::{Buffer, EditPlan, Fault, Index, Message};
@@ -16,7 +16,7 @@ use crate::date::WallClock;
 use crate::dialog::{CallEvent, DialogFilter, DialogId, DialogView, KillError};
 use crate::element::Element;
 use crate::gateway::GatewayHealth;
-use crate::location::Location;
+use crate::location::{Lineage, Location, NotInherited};
 use crate::refusal::Refusal;
 use crate::resolve::{Query, Resolution};
 use crate::sighting::Sighting;
@@ -194,6 +194,30 @@ impl Engine {
     /// is answered. Called before the first message. It knows theirs by their time, so `now` must not have begun anew since.
     pub fn succeed(&mut self, now: Time) {
         self.element.succeed(now);
+    }
+
+    /// What the places in the lists of another node are here: its listen addresses as its configuration has them, and its
+    /// [domains](Location::domains).
+    #[must_use]
+    pub fn lineage(&self, listen: &[SocketAddr], domains: &[String]) -> Lineage {
+        self.element.lineage(listen, domains)
+    }
+
+    /// Takes a user with his bindings over from the node whose place this one takes, as its
+    /// [`hand_over`](Location::hand_over) wrote them; returns how many bindings. `seen` is told where their phones send from and
+    /// until when they are bound, as far as that is known. One that comes again replaces what was there. This engine sees to it that
+    /// they run out. Called before the first message.
+    ///
+    /// # Errors
+    /// See [`NotInherited`]; nothing has changed.
+    pub fn inherit(
+        &mut self,
+        now: Time,
+        user: &[u8],
+        lineage: &Lineage,
+        seen: &mut dyn FnMut(IpAddr, Time),
+    ) -> Result<usize, NotInherited> {
+        self.element.inherit(now, user, lineage, seen)
     }
 
     /// Makes this engine a stand-in for other workers that are stuck: responses to their requests go on by their Vias.

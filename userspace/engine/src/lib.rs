@@ -82,7 +82,7 @@ pub use dialog::{
 pub use digest::Algorithm;
 pub use engine::{Engine, Flow, Level, Occupancy, Reason, Verdict};
 pub use gateway::{Gateway, GatewayHealth, GatewayTarget, Probe, TargetReport};
-pub use location::{Location, RegisteredContact, Registration};
+pub use location::{FORMAT, Lineage, Location, NotInherited, RegisteredContact, Registration};
 #[cfg(feature = "plant")]
 pub use plant::Plant;
 pub use routing::{IpPrefix, RouteAction, RouteRule, RouteSource};

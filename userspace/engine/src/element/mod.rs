@@ -17,7 +17,7 @@ mod targets;
 mod uas;
 mod way;
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use strowger_sip::{Buffer, Message, Method};
@@ -31,7 +31,7 @@ use crate::digest::Digest;
 use crate::engine::{Flow, Level, Occupancy};
 use crate::gateway::{GatewayHealth, Gateways, Prober};
 use crate::keys::Keys;
-use crate::location::{Expiry, Location};
+use crate::location::{Expiry, Lineage, Location, NotInherited};
 use crate::proxy;
 use crate::resolve::Resolver;
 use crate::routing::{Routing, UriText};
@@ -141,6 +141,26 @@ impl Element {
     /// See [`Engine::succeed`](crate::Engine::succeed).
     pub(crate) fn succeed(&mut self, now: Time) {
         self.core.succeed(now);
+    }
+
+    /// See [`Engine::lineage`](crate::Engine::lineage).
+    pub(crate) fn lineage(&self, listen: &[SocketAddr], domains: &[String]) -> Lineage {
+        Lineage::new(&self.location, &self.config, listen, domains)
+    }
+
+    /// See [`Engine::inherit`](crate::Engine::inherit).
+    pub(crate) fn inherit(
+        &mut self,
+        now: Time,
+        user: &[u8],
+        lineage: &Lineage,
+        seen: &mut dyn FnMut(IpAddr, Time),
+    ) -> Result<usize, NotInherited> {
+        let (aor, made, bindings) = self.location.inherit(now, user, lineage, seen)?;
+        if let Some(due) = made {
+            self.expiry.add(aor, due);
+        }
+        Ok(bindings)
     }
 
     /// See [`Engine::stand_in`](crate::Engine::stand_in).

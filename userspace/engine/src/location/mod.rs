@@ -8,6 +8,9 @@
 //! about messages.
 
 mod expiry;
+mod handover;
+#[cfg(test)]
+mod handover_tests;
 mod path;
 mod record;
 mod target;
@@ -20,6 +23,7 @@ use core::sync::atomic::{AtomicIsize, AtomicU64, Ordering};
 use papaya::{Compute, HashMap, Operation};
 
 pub(crate) use expiry::Expiry;
+pub use handover::{FORMAT, Lineage, NotInherited};
 pub(crate) use path::{BoundFlow, Path};
 use record::Record;
 pub(crate) use record::{Change, Contact, Refusal, Tally, Update};

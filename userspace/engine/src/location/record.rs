@@ -3,6 +3,8 @@
 //! [`Record::next`] is the algorithm of RFC 3261 section 10.3 items 6 and 7 as a pure function from one record to
 //! the next.
 
+mod octets;
+
 use core::time::Duration;
 
 use strowger_sip::Uri;
@@ -166,6 +168,9 @@ impl Order {
 }
 
 impl Record {
+    /// How long a user is known after the last change.
+    const KNOWN: Duration = Duration::from_secs(limit::KNOWN);
+
     /// The record after `update`, and what changed; `None` when nothing did.
     pub(super) fn next(
         old: Option<&Self>,
@@ -268,7 +273,7 @@ impl Record {
             Binding { from, ..d.binding }
         });
         let bindings: Box<[Binding]> = bindings.collect();
-        let known_until = now.after(Duration::from_secs(limit::KNOWN));
+        let known_until = now.after(Self::KNOWN);
         let user = u16::try_from(user.len()).unwrap_or(0);
         Self { text: text.into_boxed_slice(), bindings, known_until, user, domain }
     }
