@@ -89,6 +89,50 @@ fn it_comes_and_goes_with_its_owner() {
     });
 }
 
+/// The number of the program on the interface, as `ip` shows it.
+fn program_id(name: &str) -> Option<u32> {
+    let output = Command::new("ip").args(["-d", "link", "show", "dev", name]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.split_once("prog/xdp id ")?.1.split_whitespace().next()?.parse().ok()
+}
+
+#[test]
+fn the_next_program_takes_the_link_and_the_first_leaves_it() {
+    in_namespace(|| {
+        ip("link add swt-a type veth peer name swt-b");
+        for mode in [AttachMode::Native, AttachMode::Generic] {
+            let (mut first, mut second) = (program(), program());
+            assert!(first.link().is_none());
+            first.attach(ifindex("swt-a"), mode).unwrap();
+            let before = program_id("swt-a");
+            let given = |program: &Program| program.link().unwrap().try_clone_to_owned().unwrap();
+            let wrong = second.succeed(given(&first), ifindex("swt-b"));
+            assert!(matches!(wrong, Err(AttachError::NotItsLink { .. })), "{wrong:?}");
+            let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None).unwrap();
+            let wrong = second.succeed(socket, ifindex("swt-a"));
+            assert!(matches!(wrong, Err(AttachError::NotItsLink { .. })), "{wrong:?}");
+            assert!(before.is_some() && program_id("swt-a") == before, "{mode:?}: what was there stayed");
+
+            second.succeed(given(&first), ifindex("swt-a")).unwrap();
+            let after = program_id("swt-a");
+            assert!(after.is_some() && after != before, "{mode:?}: {before:?}, {after:?}");
+            first.leave();
+            drop(first);
+            assert_eq!(program_id("swt-a"), after, "{mode:?}");
+            let twice = second.attach(ifindex("swt-a"), mode);
+            assert!(matches!(twice, Err(AttachError::Attached)), "{twice:?}");
+            drop(second);
+            assert!(!has_xdp("swt-a"), "{mode:?} stayed behind");
+        }
+        // Whose interface is gone, that has nothing to give.
+        let (mut first, mut second) = (program(), program());
+        first.attach(ifindex("swt-a"), AttachMode::Native).unwrap();
+        let (link, index) = (first.link().unwrap().try_clone_to_owned().unwrap(), ifindex("swt-a"));
+        ip("link del swt-a");
+        assert!(matches!(second.succeed(link, index), Err(AttachError::NotItsLink { .. })));
+    });
+}
+
 #[test]
 fn an_occupied_interface_is_left_alone() {
     in_namespace(|| {

@@ -305,18 +305,37 @@ impl KernelSocket {
 
     /// How full the receive buffer is, in percent. A system call.
     pub fn backlog(&self) -> io::Result<u8> {
-        let (memory, _) =
-            syscall::option::<[u32; MEMINFO_LENGTH]>(self.fd.as_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO)?;
+        let memory = meminfo(&self.fd)?;
         let (used, most) = (u64::from(memory[MEMINFO_RECEIVED]), u64::from(memory[MEMINFO_RECEIVE_BUFFER]));
         Ok((used * 100).checked_div(most).unwrap_or(0).min(100) as u8)
     }
 
     /// Datagrams that the kernel dropped since the receive buffer was full. A system call.
     pub fn drops(&self) -> io::Result<u64> {
-        let (memory, _) =
-            syscall::option::<[u32; MEMINFO_LENGTH]>(self.fd.as_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO)?;
-        Ok(u64::from(memory[MEMINFO_DROPS]))
+        drops(&self.fd)
     }
+}
+
+/// Datagrams that the kernel dropped since the receive buffer of this UDP socket was full. A system call.
+///
+/// # Errors
+/// It is no socket.
+pub fn drops(socket: &impl AsFd) -> io::Result<u64> {
+    Ok(u64::from(meminfo(socket)?[MEMINFO_DROPS]))
+}
+
+/// Octets of the kernel's memory that what waits to be received by this UDP socket takes: each datagram's own and as many
+/// again or more around it. A system call.
+///
+/// # Errors
+/// It is no socket.
+pub fn waiting(socket: &impl AsFd) -> io::Result<u64> {
+    Ok(u64::from(meminfo(socket)?[MEMINFO_RECEIVED]))
+}
+
+fn meminfo(socket: &impl AsFd) -> io::Result<[u32; MEMINFO_LENGTH]> {
+    let (memory, _) = syscall::option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO)?;
+    Ok(memory)
 }
 
 impl fmt::Debug for KernelSocket {
@@ -480,6 +499,7 @@ mod tests {
             peer.send_to(&[0; 1000], socket.local()).expect("sent");
         }
         assert!(socket.backlog().expect("told") > 50, "more came than it can hold");
+        assert!(waiting(&socket).expect("told") > 2000, "in octets");
         let mut received = 0;
         loop {
             match socket.receive() {

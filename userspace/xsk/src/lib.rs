@@ -20,7 +20,7 @@ mod syscall;
 mod xdp;
 
 pub use device::Device;
-pub use kernel::{KernelCounters, KernelSocket, Received};
+pub use kernel::{KernelCounters, KernelSocket, Received, drops, waiting};
 pub use nexthop::{Hop, Mirror, MirrorCounters, Miss, NextHopError, NextHops};
 pub use xdp::{
     Balance, BindMode, BusyPoll, Counters, Frame, FrameBatch, Mode, OutOfChunk, Pages, RingSizes, RingUse,

@@ -180,6 +180,12 @@ pub enum AttachError {
         /// The interface.
         ifindex: u32,
     },
+    /// What another process gave as its link is none, or is on another interface.
+    #[error("what was given is no XDP link on interface {ifindex}")]
+    NotItsLink {
+        /// The interface.
+        ifindex: u32,
+    },
     /// The kernel refuses to attach for this process.
     #[error("no permission to attach the XDP program: run as root, or with CAP_BPF and CAP_NET_ADMIN")]
     Privilege,
