@@ -91,6 +91,25 @@ pub(crate) enum Fault {
         /// Why.
         error: io::Error,
     },
+    /// There is no node whose place could be taken.
+    #[error(
+        "--replace: no node answers at {}: {error}; where none runs, start this one without --replace",
+        path.display()
+    )]
+    NoPredecessor {
+        /// The status socket.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The node that runs is not replaced; it serves on.
+    #[error("--replace: {}: {why}", path.display())]
+    Replace {
+        /// Its status socket.
+        path: PathBuf,
+        /// Why, and what to do.
+        why: String,
+    },
     /// The machine is not fit; `doctor` has printed why.
     #[error("{0}")]
     Unfit(String),
@@ -112,6 +131,7 @@ impl Fault {
             Fault::XdpBusy(_) | Fault::QueueBusy(_) => 8,
             Fault::Unfit(_) => 9,
             Fault::Kernel(_) => 10,
+            Fault::NoPredecessor { .. } | Fault::Replace { .. } => 11,
         }
     }
 
@@ -137,4 +157,5 @@ Exit codes:
   7  the driver lacks what dataplane.mode wants
   8  another XDP program or AF_XDP socket has the interface
   9  doctor found something that would stop the node
- 10  the kernel lacks XDP or AF_XDP sockets";
+ 10  the kernel lacks XDP or AF_XDP sockets
+ 11  there is no node that --replace could replace, or it was not replaced and serves on";

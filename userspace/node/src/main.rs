@@ -7,6 +7,7 @@ mod dataplane;
 mod doctor;
 mod egress;
 mod fault;
+mod handover;
 mod logging;
 mod names;
 mod netns;
@@ -18,6 +19,7 @@ mod report;
 mod run;
 mod secret;
 mod status;
+mod successor;
 mod users;
 mod worker;
 
@@ -43,12 +45,19 @@ enum Command {
     /// Run the node in the foreground until SIGTERM or SIGINT.
     ///
     /// Then it begins nothing new (503), finishes what is under way, at most 32 s, and ends; the second signal ends it at
-    /// once. Calls that are up survive.
-    #[command(after_help = "Example:\n  strowger run --config /etc/strowger/strowger.yaml")]
+    /// once. Calls that are up survive. SIGHUP reads the users again; SIGUSR2 has the node start its successor, which is the same
+    /// command with --replace.
+    #[command(after_help = "Examples:\n  strowger run --config /etc/strowger/strowger.yaml\n  \
+                      strowger run --config /etc/strowger/strowger.yaml --replace")]
     Run {
         /// The node's configuration.
         #[arg(long, short, value_name = "FILE", default_value = "/etc/strowger/strowger.yaml")]
         config: PathBuf,
+        /// Take the place of the node that runs with this node.socket: its bindings, its sockets, its XDP program's place.
+        ///
+        /// No call is lost, and that node ends. When this one cannot, for whatever reason, that one serves on.
+        #[arg(long)]
+        replace: bool,
     },
     /// Say whether a configuration is valid, without touching the machine.
     #[command(after_help = "Example:\n  strowger check deploy/strowger.yaml")]
@@ -182,7 +191,9 @@ fn at_most_calls(text: &str) -> Result<usize, String> {
 
 fn main() -> ExitCode {
     let result = match CommandLine::parse().command {
-        Command::Run { config } => Config::read(&config).map_err(Fault::from).and_then(run::run),
+        Command::Run { config, replace } => {
+            Config::read(&config).map_err(Fault::from).and_then(|config| run::run(config, replace))
+        }
         Command::Check { config, json } => check(&config, json),
         Command::Doctor { config, json } => {
             Config::read(&config).map_err(Fault::from).and_then(|c| doctor::doctor(&c, json))

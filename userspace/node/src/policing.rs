@@ -22,6 +22,7 @@ use strowger_xdp::{AccessList, KnownSources, MapError, Network, Program};
 use self::scores::{Outcome, Rules, Scores};
 use crate::config::Config;
 use crate::fault::Fault;
+use crate::handover::GivenBan;
 
 /// Sightings of one worker that wait for us: as many as it can have in one of our turns.
 pub(crate) const WAITING: usize = 4096;
@@ -184,6 +185,38 @@ impl Police {
             );
         }
         state.tell_all_again();
+    }
+
+    /// All bans but those of the configuration, for the node that takes this one's place.
+    pub(crate) fn hand_over(&self) -> Vec<GivenBan> {
+        let state = self.0.borrow();
+        let made = state.bans.iter().filter(|(_, ban)| ban.why != Why::Configuration);
+        let given = made.map(|(network, ban)| GivenBan {
+            network: network.to_string(),
+            until_ns: ban.until.map(nanos),
+            why: ban.why,
+        });
+        given.collect()
+    }
+
+    /// Bans whom the node before had banned, as far as he may be here and his time is not over; how many. Why somebody was
+    /// banned is remembered, how often he has been is not.
+    pub(crate) fn inherit(&self, bans: &[GivenBan]) -> usize {
+        let now = monotonic();
+        let mut state = self.0.borrow_mut();
+        let mut held = 0;
+        for ban in bans {
+            let left = ban.until_ns.map(|until| Duration::from_nanos(until).saturating_sub(now));
+            let Ok(network) = ban.network.parse::<IpPrefix>() else { continue };
+            if left == Some(Duration::ZERO) || state.bans.contains_key(&network) {
+                continue;
+            }
+            match state.ban(network, now, left, ban.why) {
+                Ok(()) => held += 1,
+                Err(why) => tracing::warn!(%network, why, "was banned by the node before, and is not here"),
+            }
+        }
+        held
     }
 
     /// Takes what workers have seen, and ends what is over. Called every now and then.

@@ -13,11 +13,13 @@ use tokio::task::{JoinHandle, LocalSet};
 
 use crate::config::Config;
 use crate::dataplane::Plane;
+use crate::dataplane::succession::Taken;
 use crate::fault::Fault;
+use crate::handover::giver;
 use crate::status::server::Bound;
 use crate::status::view::View;
 use crate::users::UserTable;
-use crate::{logging, netns, privilege};
+use crate::{logging, netns, privilege, successor};
 
 /// How often we look whether a worker has died, and whether there is another XDP program.
 const WATCH: Duration = Duration::from_millis(100);
@@ -31,8 +33,9 @@ const DRAIN: Duration = Duration::from_secs(32);
 /// How often workers are asked meanwhile whether they have finished.
 const DRAIN_WATCH: Duration = Duration::from_millis(20);
 
-/// Runs the node until SIGTERM or SIGINT, and what is under way then to its end.
-pub(crate) fn run(config: Config) -> Result<(), Fault> {
+/// Runs the node until SIGTERM or SIGINT, and what is under way then to its end; or until another one takes its place. With
+/// `replace` it takes the place of the one that runs.
+pub(crate) fn run(config: Config, replace: bool) -> Result<(), Fault> {
     // Whatever we create (the status socket first of all) is for our user alone.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     logging::init(&config.log);
@@ -50,17 +53,33 @@ pub(crate) fn run(config: Config) -> Result<(), Fault> {
         .enable_all()
         .build()
         .map_err(|e| Fault::Other(format!("cannot start the control side: {e}")))?;
-    let (terminate, interrupt, hangup) = {
+    let (terminate, interrupt, hangup, succeed) = {
         let _inside = runtime.enter();
         let catch = |kind| signal(kind).map_err(|e| Fault::Other(format!("cannot catch signals: {e}")));
-        (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?, catch(SignalKind::hangup())?)
+        let (terminate, interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
+        (terminate, interrupt, catch(SignalKind::hangup())?, catch(SignalKind::user_defined2())?)
     };
 
     let started = Instant::now();
-    let socket = Bound::bind(&config.node.socket_path())?;
-    let (for_plane, for_workers) = (config.clone(), Arc::clone(&users));
-    let start = move || Plane::start(&for_plane, &for_workers);
-    let plane = netns::inside(config.dataplane.netns.as_deref(), start)?;
+    let path = config.node.socket_path();
+    let (for_plane, for_workers, for_asking) = (config.clone(), Arc::clone(&users), path.clone());
+    let netns = config.dataplane.netns.as_deref();
+    let (socket, plane) = match replace {
+        false => {
+            let socket = Bound::bind(&path)?;
+            (socket, netns::inside(netns, move || Plane::start(&for_plane, &for_workers))?)
+        }
+        true => {
+            let take = move || Plane::replace(&for_plane, &for_workers, &for_asking);
+            let (plane, mut taken) = netns::inside(netns, take)?;
+            let socket = match taken.desk.take() {
+                Some(desk) => Bound::inherit(&path, desk)?,
+                None => Bound::bind(&path)?,
+            };
+            tell(&taken);
+            (socket, plane)
+        }
+    };
     let facts = plane.serving.now().facts.clone();
     tracing::info!(
         node = config.node.name,
@@ -78,6 +97,7 @@ pub(crate) fn run(config: Config) -> Result<(), Fault> {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let local = LocalSet::new();
     local.spawn_local(reload(config.auth.users.clone(), users, hangup));
+    local.spawn_local(successor::starts(succeed));
     let result = local.block_on(&runtime, serve(&config, plane, socket, started, terminate, interrupt));
     tracing::info!("down");
     result
@@ -93,27 +113,69 @@ async fn serve(
     mut interrupt: Signal,
 ) -> Result<(), Fault> {
     let view = Rc::new(View::new(config, plane, started));
+    let desk = socket.desk();
     // In the order they are written: one that may end the node at once is asked first.
     let result = tokio::select! {
         biased;
         fault = fatal(&view) => Err(fault),
+        () = view.replaced() => Ok(()),
         () = asked_to_end(&view, &mut terminate, &mut interrupt) => Ok(()),
         () = gateways(&view) => Err(Fault::Other("the watch over gateways ended".to_owned())),
         () = policing(&view) => Err(Fault::Other("the policing ended".to_owned())),
         () = packet_log(&view) => Err(Fault::Other("the watch over the XDP program's log ended".to_owned())),
         () = watchdog(&view) => Err(Fault::Other("the watchdog ended".to_owned())),
-        served = socket.serve({
-            let view = Rc::clone(&view);
-            move |request| {
+        served = socket.serve(
+            {
                 let view = Rc::clone(&view);
-                async move { view.answer(request).await }
-            }
-        }) => {
+                move |request| {
+                    let view = Rc::clone(&view);
+                    async move { view.answer(request).await }
+                }
+            },
+            {
+                let view = Rc::clone(&view);
+                move |stream, format| {
+                    let (view, desk) = (Rc::clone(&view), Arc::clone(&desk));
+                    async move { giver::answer(&view, desk, stream, &format).await }
+                }
+            },
+        ) => {
             Err(Fault::Other(format!("the status socket ended: {served:?}")))
         }
     };
+    if view.is_taken() {
+        socket.leave();
+    }
     view.stop();
     result
+}
+
+/// Says what was taken from the node before.
+fn tell(taken: &Taken) {
+    let Taken { offer, died, users, bindings, refused, bans, sockets, gap, waiting, lost, .. } = taken;
+    let gap = gap.map_or("unknown".to_owned(), |gap| format!("{:.1} ms", gap.as_secs_f64() * 1e3));
+    if *died {
+        tracing::warn!(
+            pid = offer.pid,
+            users,
+            bindings,
+            of = offer.bindings,
+            "the node before ended while it handed over: started as after a restart, with what it had given"
+        );
+    }
+    tracing::info!(
+        pid = offer.pid,
+        version = offer.version,
+        users,
+        bindings,
+        refused,
+        bans,
+        sockets,
+        gap,
+        waiting_octets = waiting,
+        lost,
+        "took the place of the node before"
+    );
 }
 
 /// Returns when the node is to go: after the first SIGTERM or SIGINT it begins nothing new, and stays until what is under

@@ -5,6 +5,9 @@
 //! are asked when `epoll` says so, and otherwise every so often; what of theirs belongs to another worker is handed over (see
 //! [`exchange`]). With nothing to do for a while the thread sleeps in `epoll`, never so long that its heart would look still.
 //!
+//! While another node takes this one's place the worker stands still: it beats no more, so that everything comes to the kernel
+//! sockets, handles what its rings have, and touches nothing until it is told to go on or to stop.
+//!
 //! A queue has a socket for each worker, which all use one UMEM. The worker that owns the queue keeps its fill and completion
 //! ring going; the others say when they need it, also in its sleep.
 //!
@@ -37,7 +40,7 @@ use strowger_xdp::Heartbeat;
 use strowger_xsk::{FrameBatch, KernelSocket, Socket};
 
 pub(crate) use self::count::{Count, Counts};
-pub(crate) use self::exchange::{Exchange, Spread};
+pub(crate) use self::exchange::{Exchange, Spread, Wakers};
 use self::lane::Lane;
 pub(crate) use self::report::{QueueReport, Report};
 pub(crate) use self::stand_in::StandIn;
@@ -61,6 +64,12 @@ const KERNEL_EVERY: Duration = Duration::from_micros(200);
 const DATE_EVERY: Duration = Duration::from_secs(1);
 /// Turns that a stopping worker still makes for what is in its rings.
 const LAST_TURNS: usize = 64;
+/// A worker that is to stand still has had nothing in its rings for so long: what another CPU was just putting there is in.
+const QUIET: Duration = Duration::from_millis(1);
+/// It stands still after so long whatever is in them.
+const QUIET_AT_LAST: Duration = Duration::from_millis(20);
+/// How often one that stands still looks whether to go on.
+const STILL_WATCH: Duration = Duration::from_micros(200);
 /// What a turn can make its engine see of sources at most: about a batch of each queue.
 const SIGHTINGS: usize = 1024;
 /// Messages from other workers that one turn takes at most.
@@ -176,6 +185,11 @@ impl Worker {
         let mut draining = false;
         self.lane.engine.set_wall_clock(last_date, calendar());
         while !self.orders.is_stopping() {
+            if self.orders.is_still() {
+                self.stand_still(&mut batch, &mut answered);
+                (last_work, kernel_ready) = (monotonic(), true);
+                continue;
+            }
             let now = monotonic();
             if self.refit.is_left() {
                 self.refitted();
@@ -206,11 +220,7 @@ impl Worker {
                 self.lane.engine.set_wall_clock(now, calendar());
                 last_date = now;
             }
-            if let Some(number) = self.desk.asked(answered)
-                && self.desk.answer(number, self.report(now))
-            {
-                answered = number;
-            }
+            self.answer_desk(now, &mut answered);
             if worked {
                 last_work = now;
             } else if self.patience.is_some_and(|patience| now.since(last_work) >= patience)
@@ -221,6 +231,10 @@ impl Worker {
                 last_kernel = monotonic();
             }
         }
+        if self.orders.is_still() {
+            // What the kernel sockets have is for whoever took this node's place.
+            return;
+        }
         // What is in the rings was taken off the wire. The program is detached, so this ends.
         for _ in 0..LAST_TURNS {
             let now = monotonic();
@@ -229,6 +243,50 @@ impl Worker {
             if self.kernel_turn(now) == 0 && !self.transmit_turn(now) && idle {
                 break;
             }
+        }
+    }
+
+    /// Until told to go on, or to stop. Without a beat the program passes what is this worker's, so it waits in the kernel
+    /// sockets for whoever serves next; what is in the rings already is handled first.
+    #[cold]
+    fn stand_still(&mut self, batch: &mut FrameBatch, answered: &mut u64) {
+        if let Some(heartbeat) = &self.heartbeat {
+            heartbeat.beat(0);
+        }
+        let began = monotonic();
+        let mut last_work = began;
+        loop {
+            let now = monotonic();
+            let mut worked = self.rings_turn(now, batch);
+            worked |= self.lane.handed_turn(now, HANDED_AT_ONCE, &mut self.kernel);
+            worked |= self.transmit_turn(now);
+            self.lane.announce();
+            // What the device has not taken yet would go with its ring.
+            if worked || self.queues.iter().any(|queue| queue.socket.ring_use().tx > 0) {
+                last_work = now;
+            }
+            if now.since(last_work) >= QUIET || now.since(began) >= QUIET_AT_LAST {
+                break;
+            }
+        }
+        self.tell_sightings();
+        let left = self.queues.iter().map(|queue| queue.socket.ring_use().rx as usize).sum();
+        self.orders.stands(left);
+        while self.orders.is_still() && !self.orders.is_stopping() {
+            // It is not stuck.
+            self.lane.exchange.beat(monotonic());
+            self.answer_desk(monotonic(), answered);
+            std::thread::sleep(STILL_WATCH);
+        }
+        self.orders.goes(left);
+    }
+
+    /// Answers whoever has asked for a report.
+    fn answer_desk(&mut self, now: Time, answered: &mut u64) {
+        if let Some(number) = self.desk.asked(*answered)
+            && self.desk.answer(number, self.report(now))
+        {
+            *answered = number;
         }
     }
 
@@ -292,14 +350,19 @@ impl Worker {
         self.kernel.iter().filter_map(|socket| socket.backlog().ok()).max().unwrap_or(0)
     }
 
-    /// One turn over the queues. Whether anything came.
+    /// A sign of life, and one turn over the queues. Whether anything came.
     fn queue_turn(&mut self, now: Time, batch: &mut FrameBatch) -> bool {
-        let Worker { queues, kernel, heartbeat, lane, .. } = self;
-        lane.counts.count(Count::Turns);
-        lane.exchange.beat(now);
-        if let Some(heartbeat) = heartbeat {
+        self.lane.exchange.beat(now);
+        if let Some(heartbeat) = &self.heartbeat {
             heartbeat.beat(now.as_nanos());
         }
+        self.rings_turn(now, batch)
+    }
+
+    /// One turn over the queues. Whether anything came.
+    fn rings_turn(&mut self, now: Time, batch: &mut FrameBatch) -> bool {
+        let Worker { queues, kernel, lane, .. } = self;
+        lane.counts.count(Count::Turns);
         let mut worked = false;
         for queue in queues {
             queue.socket.receive(batch);

@@ -3,7 +3,7 @@
 //! Called by the data plane's start, on its thread, inside the namespace.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use strowger_xdp::source::SourceKey;
 use strowger_xdp::{AttachError, AttachMode, Heartbeat, LoadError, LoadOptions, MapError, Program, Steering};
@@ -12,7 +12,8 @@ use strowger_xsk::{
     XskError,
 };
 
-use super::{Facts, allowed_cpus, move_to};
+use super::Facts;
+use super::layout::{allowed_cpus, move_to};
 use crate::config::{Config, Level, Mode, Polling, Queues};
 use crate::fault::Fault;
 use crate::netns;
@@ -78,10 +79,19 @@ pub(super) struct Opened {
     pub(super) shares: Vec<Share>,
 }
 
+/// How the program is on the device, and why not as was wanted.
+pub(super) type Attached = (AttachMode, Option<String>);
+
+/// Sockets on each queue that the program does not know yet: one for each worker that messages of the queue can belong to.
+pub(super) struct Sockets {
+    facts: Facts,
+    /// By worker.
+    queues: Vec<Vec<Queue>>,
+}
+
 impl Nic {
-    /// Loads and attaches the program for `workers`, then opens each queue's sockets: one for each worker that messages of
-    /// the queue can belong to, the owner's first. A queue's memory is near the CPU that `cpu_of` its owner gives. `source_key` is that of the program
-    /// in whose place this one comes, if there was one.
+    /// Loads and attaches the program for `workers`, then opens each queue's sockets. A queue's memory is near the CPU that
+    /// `cpu_of` its owner gives. `source_key` is that of the program in whose place this one comes, if there was one.
     pub(super) fn open(
         &self,
         config: &Config,
@@ -90,21 +100,40 @@ impl Nic {
         source_key: Option<SourceKey>,
         cpu_of: impl Fn(usize) -> Option<usize>,
     ) -> Result<Opened, Fault> {
+        let mut program = load(config, workers, steering, source_key)?;
+        let attached = self.attach(&mut program, config.dataplane.mode)?;
+        let sockets = self.sockets(config, (workers, steering), attached, cpu_of)?;
+        let (facts, shares) = sockets.connect(&mut program)?;
+        Ok(Opened { facts, program, shares })
+    }
+
+    /// What is known of it while nothing is on it.
+    pub(super) fn facts(&self, why: &str) -> Facts {
+        let fallback = Some(format!("`{}`: {why}", self.device.name));
+        Facts { mode: "off", fallback, device: Some(self.device.clone()), memory: None }
+    }
+
+    /// Native where the driver can, generic where that is allowed.
+    pub(super) fn attach(&self, program: &mut Program, wanted: Mode) -> Result<Attached, Fault> {
+        attach(program, &self.device, wanted)
+    }
+
+    /// Puts `program` in the place of the one that another node has attached by `link`, in the mode that this was done
+    /// with.
+    pub(super) fn succeed(&self, program: &mut Program, link: OwnedFd) -> Result<(), Fault> {
+        program.succeed(link, self.device.index).map_err(|error| attach_fault(&error, &self.device))
+    }
+
+    /// Opens each queue's sockets, the owner's first.
+    pub(super) fn sockets(
+        &self,
+        config: &Config,
+        (workers, steering): (u32, Steering),
+        (attached, mut fallback): Attached,
+        cpu_of: impl Fn(usize) -> Option<usize>,
+    ) -> Result<Sockets, Fault> {
         let device = &self.device;
         let wanted = config.dataplane.mode;
-        let options = LoadOptions {
-            workers,
-            steering,
-            policing: config.policing.program(config.limits.bindings),
-            source_key,
-            log_packets: config.log.level == Level::Trace,
-            ..LoadOptions::default()
-        };
-        let mut program = Program::load(&options).map_err(load_fault)?;
-        for address in &config.sip.listen {
-            program.listen(*address).map_err(map_fault)?;
-        }
-        let (attached, mut fallback) = attach(&mut program, device, wanted)?;
         let socket_config = SocketConfig {
             umem: UmemConfig { frames: FRAMES, chunk: CHUNK, headroom: HEADROOM, huge: true },
             rings: RingSizes { rx: RING, tx: RING, fill: RING, completion: RING },
@@ -142,15 +171,10 @@ impl Nic {
                 {
                     tracing::warn!(queue = number, worker, %error, "dataplane.polling: the kernel will not busy-poll");
                 }
-                program.set_socket(number, worker, socket.as_fd()).map_err(map_fault)?;
                 if let Some(queues) = queues.get_mut(worker as usize) {
                     queues.push(Queue { number, owner: owner as usize, socket });
                 }
             }
-        }
-        let mut shares = Vec::with_capacity(queues.len());
-        for (worker, queues) in (0..).zip(queues) {
-            shares.push(Share { heartbeat: program.heartbeat(worker).map_err(map_fault)?, queues });
         }
         let mode = match attached {
             AttachMode::Generic => "generic",
@@ -161,8 +185,45 @@ impl Nic {
             fallback = None;
         }
         let facts = Facts { mode, fallback, device: Some(device.clone()), memory };
-        Ok(Opened { facts, program, shares })
+        Ok(Sockets { facts, queues })
     }
+}
+
+impl Sockets {
+    /// Tells the program of the sockets, and gives each worker its own.
+    pub(super) fn connect(self, program: &mut Program) -> Result<(Facts, Vec<Share>), Fault> {
+        let Sockets { facts, queues } = self;
+        let mut shares = Vec::with_capacity(queues.len());
+        for (worker, queues) in (0..).zip(queues) {
+            for queue in &queues {
+                program.set_socket(queue.number, worker, queue.socket.as_fd()).map_err(map_fault)?;
+            }
+            shares.push(Share { heartbeat: program.heartbeat(worker).map_err(map_fault)?, queues });
+        }
+        Ok((facts, shares))
+    }
+}
+
+/// Loads the program for `workers`, and tells it where it listens. `source_key`: see [`Nic::open`].
+pub(super) fn load(
+    config: &Config,
+    workers: u32,
+    steering: Steering,
+    source_key: Option<SourceKey>,
+) -> Result<Program, Fault> {
+    let options = LoadOptions {
+        workers,
+        steering,
+        policing: config.policing.program(config.limits.bindings),
+        source_key,
+        log_packets: config.log.level == Level::Trace,
+        ..LoadOptions::default()
+    };
+    let mut program = Program::load(&options).map_err(load_fault)?;
+    for address in &config.sip.listen {
+        program.listen(*address).map_err(map_fault)?;
+    }
+    Ok(program)
 }
 
 /// Runs `work` on `cpu`, so that the kernel takes memory from its NUMA node, and goes back to where we were.
@@ -190,12 +251,7 @@ fn frame_memory(pages: Pages) -> &'static str {
     }
 }
 
-/// Native where the driver can, generic where that is allowed.
-fn attach(
-    program: &mut Program,
-    device: &Device,
-    wanted: Mode,
-) -> Result<(AttachMode, Option<String>), Fault> {
+fn attach(program: &mut Program, device: &Device, wanted: Mode) -> Result<Attached, Fault> {
     if wanted == Mode::Generic {
         return match program.attach(device.index, AttachMode::Generic) {
             Ok(()) => Ok((AttachMode::Generic, None)),

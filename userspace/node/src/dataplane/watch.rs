@@ -5,16 +5,18 @@
 //! namespace, away from every message.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use strowger_xdp::source::SourceKey;
-use strowger_xdp::{Program, Steering};
+use strowger_xdp::{AttachMode, Program, Steering};
 use strowger_xsk::Device;
 
 use super::Facts;
-use super::nic::{self, Opened, Share};
+use super::layout::Layout;
+use super::nic::{self, Attached, Nic, Opened, Share};
 use crate::config::Config;
 use crate::fault::Fault;
 use crate::orders::Orders;
@@ -77,6 +79,20 @@ impl Refit {
     }
 }
 
+/// How long the node before may take to let go of the queues, and how often they are asked for: asking takes the memory of a
+/// queue's frames each time.
+const LETTING_GO: Duration = Duration::from_secs(5);
+const ASK_EVERY: Duration = Duration::from_millis(20);
+/// How often it looks whether it is time to ask.
+const STILL_WATCH: Duration = Duration::from_millis(1);
+
+/// A device that another node serves, who leaves it to this one. The program for it is loaded.
+#[derive(Debug)]
+pub(super) struct Succession {
+    /// By what that one's program is attached, and how; none when it serves by the kernel alone.
+    pub(super) link: Option<(OwnedFd, AttachMode)>,
+}
+
 /// What the thread needs to open a device again as it was opened at the start.
 pub(super) struct Watch {
     pub(super) config: Config,
@@ -88,13 +104,27 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Until the node stops. `device` is what was opened.
-    pub(super) fn run(self, device: Device) {
-        let mut index = Some(device.index);
+    /// Until the node stops. `device` is what was opened, or is to be taken over at first.
+    pub(super) fn run(self, device: Device, succession: Option<Succession>) {
         let mut complaint = String::new();
         let mut source_key = None;
+        let mut index = match succession {
+            None => Some(device.index),
+            Some(succession) => match self.succeed(succession) {
+                Ok(index) => index,
+                Err(fault) => {
+                    complaint = fault.to_string();
+                    tracing::error!("the kernel's sockets serve: {complaint}");
+                    source_key = self.serving.now().program.take().map(|program| program.source_key());
+                    None
+                }
+            },
+        };
         while !self.orders.is_stopping() {
             std::thread::sleep(EVERY);
+            if self.orders.is_still() {
+                continue;
+            }
             let now = match Device::find(&device.name) {
                 Ok(now) => Some(now),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -136,16 +166,82 @@ impl Watch {
         program.map(|program| program.source_key())
     }
 
+    /// Takes the device from the node before, as soon as that one lets go of it; its index, or none when this node is to stop.
+    /// Until the workers beat for the first time, whichever program is there passes everything to the kernel's sockets, which serve.
+    fn succeed(&self, succession: Succession) -> Result<Option<u32>, Fault> {
+        while self.orders.is_still() && !self.orders.is_stopping() {
+            std::thread::sleep(STILL_WATCH);
+        }
+        if self.orders.is_stopping() {
+            // The other one has kept what it had.
+            return Ok(None);
+        }
+        let began = Instant::now();
+        let nic = self.nic()?;
+        let attached = match succession.link {
+            Some((link, mode)) => {
+                self.with_program(|program| nic.succeed(program, link))?.map(|()| (mode, None))
+            }
+            None => self.with_program(|program| nic.attach(program, self.config.dataplane.mode))?,
+        }?;
+        let sockets = loop {
+            if self.orders.is_stopping() {
+                return Ok(None);
+            }
+            match self.sockets(&nic, attached.clone()) {
+                Err(Fault::QueueBusy(_)) if began.elapsed() < LETTING_GO => std::thread::sleep(ASK_EVERY),
+                sockets => break sockets?,
+            }
+        };
+        let (facts, shares) = self.with_program(|program| sockets.connect(program))??;
+        let mode = facts.mode;
+        let index = facts.device.as_ref().map_or(0, |device| device.index);
+        self.serving.now().facts = facts;
+        self.deal(index, shares);
+        let interface = &self.config.dataplane.interface;
+        tracing::info!(
+            interface,
+            mode,
+            "taken over, {} ms after the kernel's sockets",
+            began.elapsed().as_millis()
+        );
+        Ok(Some(index))
+    }
+
+    /// What can be done while nobody has the program but us: nobody takes it away but [`Self::lose`], on this thread.
+    fn with_program<T>(&self, work: impl FnOnce(&mut Program) -> T) -> Result<T, Fault> {
+        let mut served = self.serving.now();
+        served.program.as_mut().map(work).ok_or_else(|| Fault::Other("there is no XDP program".to_owned()))
+    }
+
+    fn nic(&self) -> Result<Nic, Fault> {
+        nic::find(&self.config)?.ok_or_else(|| Fault::Other("there is no device".to_owned()))
+    }
+
+    fn workers(&self) -> u32 {
+        u32::try_from(self.refits.len()).unwrap_or(u32::MAX)
+    }
+
+    fn cpu_of(&self, worker: usize) -> Option<usize> {
+        Layout::cpu(&self.cpus, self.refits.len(), worker)
+    }
+
+    fn sockets(&self, nic: &Nic, attached: Attached) -> Result<nic::Sockets, Fault> {
+        nic.sockets(&self.config, (self.workers(), self.steering), attached, |at| self.cpu_of(at))
+    }
+
+    /// Gives each worker its part of the device `index`.
+    fn deal(&self, index: u32, shares: Vec<Share>) {
+        for (refit, share) in self.refits.iter().zip(shares) {
+            refit.leave(Some((index, share)));
+        }
+    }
+
     /// The index of the device that is served now.
     fn open(&self, source_key: Option<SourceKey>) -> Result<u32, Fault> {
-        let Some(nic) = nic::find(&self.config)? else {
-            return Err(Fault::Other("there is no device".to_owned()));
-        };
-        let (count, cpus) = (self.refits.len(), &self.cpus);
-        let cpu_of = |at: usize| cpus.get(at % count.max(1) % cpus.len().max(1)).copied();
-        let workers = u32::try_from(count).unwrap_or(u32::MAX);
+        let cpu_of = |at| self.cpu_of(at);
         let Opened { facts, program, shares } =
-            nic.open(&self.config, workers, self.steering, source_key, cpu_of)?;
+            self.nic()?.open(&self.config, self.workers(), self.steering, source_key, cpu_of)?;
         let index = facts.device.as_ref().map_or(0, |device| device.index);
         let mode = facts.mode;
         {
@@ -154,9 +250,7 @@ impl Watch {
             served.program = Some(program);
             served.reopened += 1;
         }
-        for (refit, share) in self.refits.iter().zip(shares) {
-            refit.leave(Some((index, share)));
-        }
+        self.deal(index, shares);
         tracing::info!(interface = self.config.dataplane.interface, mode, "is back, and served again");
         Ok(index)
     }

@@ -35,6 +35,12 @@ pub(crate) enum Request {
         /// None for no end.
         seconds: Option<u64>,
     },
+    /// Its place, for a node that starts: answered by an [`Offer`](crate::handover::Offer), and then as
+    /// [`handover`](crate::handover) says.
+    HandOver {
+        /// See [`format()`](crate::handover::format).
+        format: String,
+    },
     /// The end of a ban; answered by [`Changed`](crate::policing::Changed).
     Unban {
         /// ADDRESS or ADDRESS/BITS.

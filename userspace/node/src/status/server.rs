@@ -1,6 +1,7 @@
 //! The answering side: the Unix socket, its ownership, and a bound on how many may ask at once.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,16 +23,21 @@ const READ_PATIENCE: Duration = Duration::from_millis(500);
 /// Octets of a request at most; a Call-ID has up to 1,024 (and six times as many in JSON).
 const REQUEST: u64 = 16_384;
 
-/// The socket's file; removed when dropped.
+/// The socket's file; removed when dropped, unless another node has it by then.
 #[derive(Debug)]
 pub(crate) struct Bound {
     path: PathBuf,
     listener: Option<std::os::unix::net::UnixListener>,
+    /// The same once more, for a node that takes this one's place.
+    desk: Arc<OwnedFd>,
+    ours: bool,
 }
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        if self.ours {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -53,7 +59,7 @@ impl Bound {
         match std::os::unix::net::UnixStream::connect(path) {
             Ok(_) => {
                 return Err(fault(
-                    "a node of this name runs already; stop it, or give this one another node.name".into(),
+                    "a node of this name runs already; stop it, take its place with --replace, or give this one another node.name".into(),
                 ));
             }
             Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
@@ -64,18 +70,44 @@ impl Bound {
         }
         let listener = std::os::unix::net::UnixListener::bind(path)
             .map_err(|e| fault(format!("cannot bind: {e}; set node.socket to a path you own")))?;
-        let bound = Bound { path: path.into(), listener: Some(listener) };
+        let bound = Bound::over(path, listener)?;
         // The process's umask makes the file 0600 from its first moment (see `run`); this is for a directory of others.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
             .map_err(|e| fault(format!("cannot make it private: {e}")))?;
         Ok(bound)
     }
 
-    /// Serves for ever. `reply` makes the answer to one request, a line of JSON.
-    pub(crate) async fn serve<F, S>(&mut self, reply: S) -> io::Result<()>
+    /// The socket that another process has bound to this path, and given to this one.
+    pub(crate) fn inherit(path: &Path, desk: OwnedFd) -> Result<Bound, Fault> {
+        Bound::over(path, desk.into())
+    }
+
+    fn over(path: &Path, listener: std::os::unix::net::UnixListener) -> Result<Bound, Fault> {
+        let desk = listener.try_clone().map_err(|error| Fault::StatusSocket {
+            path: path.into(),
+            problem: format!("cannot be had twice: {error}"),
+        })?;
+        Ok(Bound { path: path.into(), listener: Some(listener), desk: Arc::new(desk.into()), ours: true })
+    }
+
+    /// The listening socket itself.
+    pub(crate) fn desk(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.desk)
+    }
+
+    /// Another process has it from now on.
+    pub(crate) fn leave(&mut self) {
+        self.ours = false;
+    }
+
+    /// Serves for ever. `reply` makes the answer to one request, a line of JSON; whoever asks for this node's place is given to
+    /// `hand_over`, with the format that he speaks.
+    pub(crate) async fn serve<F, S, H, G>(&mut self, reply: S, hand_over: H) -> io::Result<()>
     where
         S: Fn(Request) -> F + Clone + 'static,
         F: Future<Output = Vec<u8>> + 'static,
+        H: Fn(std::os::unix::net::UnixStream, String) -> G + Clone + 'static,
+        G: Future<Output = ()> + 'static,
     {
         let Some(listener) = self.listener.take() else { return Err(io::Error::other("served twice")) };
         listener.set_nonblocking(true)?;
@@ -92,16 +124,22 @@ impl Bound {
                     continue;
                 }
             };
-            let reply = reply.clone();
+            let (reply, hand_over) = (reply.clone(), hand_over.clone());
             tokio::task::spawn_local(async move {
-                answer(stream, reply).await;
+                if let Some((stream, format)) = answer(stream, reply).await {
+                    hand_over(stream, format).await;
+                }
                 drop(place);
             });
         }
     }
 }
 
-async fn answer<F: Future<Output = Vec<u8>>>(mut stream: UnixStream, reply: impl FnOnce(Request) -> F) {
+/// Answers one asker, or returns him with the format in which he wants this node's place.
+async fn answer<F: Future<Output = Vec<u8>>>(
+    mut stream: UnixStream,
+    reply: impl FnOnce(Request) -> F,
+) -> Option<(std::os::unix::net::UnixStream, String)> {
     let mut line = Vec::new();
     let mut reader = BufReader::new((&mut stream).take(REQUEST));
     // Whatever was said by then counts.
@@ -111,12 +149,15 @@ async fn answer<F: Future<Output = Vec<u8>>>(mut stream: UnixStream, reply: impl
         line => serde_json::from_slice(line),
     };
     let mut text = match request {
+        // He says nothing more until he is answered, so nothing is lost with the reader.
+        Ok(Request::HandOver { format }) => return stream.into_std().ok().map(|stream| (stream, format)),
         Ok(request) => reply(request).await,
         Err(error) => serde_json::json!({ "error": error.to_string() }).to_string().into_bytes(),
     };
     text.push(b'\n');
     // An asker who went away is his own business.
     let _ = tokio::time::timeout(WRITE_PATIENCE, stream.write_all(&text)).await;
+    None
 }
 
 #[cfg(test)]
@@ -130,7 +171,12 @@ mod tests {
         let mut bound = Bound::bind(&path).expect("binds");
         let local = tokio::task::LocalSet::new();
         local.spawn_local(async move {
-            bound.serve(|request| async move { format!("{request:?}").into_bytes() }).await
+            let say = |text: String| async move { text.into_bytes() };
+            let takes = |mut stream: std::os::unix::net::UnixStream, format: String| async move {
+                stream.set_nonblocking(false).expect("set");
+                io::Write::write_all(&mut stream, format!("yours {format}").as_bytes()).expect("writes");
+            };
+            bound.serve(move |request| say(format!("{request:?}")), takes).await
         });
         let ask = async |text: &str, shutdown: bool| {
             let mut stream = UnixStream::connect(&path).await.expect("connects");
@@ -150,6 +196,7 @@ mod tests {
                     ("\n", false, "Status\n"),
                     ("{\"ask\":\"status\"}\n", false, "Status\n"),
                     ("{\"ask\":\"kill\",\"call_id\":\"a@b\"}", true, "Kill { call_id: \"a@b\" }\n"),
+                    ("{\"ask\":\"hand-over\",\"format\":\"1.1\"}\n", false, "yours 1.1"),
                 ] {
                     assert_eq!(ask(text, shutdown).await, answer, "{text}");
                 }
@@ -177,6 +224,15 @@ mod tests {
 
         drop(bound);
         assert!(!path.exists());
+
+        let mut given = Bound::bind(&path).expect("binds");
+        let desk = given.desk().try_clone().expect("a descriptor");
+        given.leave();
+        drop(given);
+        let taken = Bound::inherit(&path, desk).expect("taken over");
+        assert!(std::os::unix::net::UnixStream::connect(&path).is_ok(), "it listens all the time");
+        drop(taken);
+        assert!(!path.exists(), "whoever has it last removes it");
 
         // What `kill -9` leaves: the file without a listener.
         drop(std::os::unix::net::UnixListener::bind(&path).expect("binds"));

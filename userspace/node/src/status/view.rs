@@ -9,11 +9,14 @@ use std::time::{Duration, Instant};
 use strowger_engine::{Counters, Event, GatewayHealth, Occupancy, TargetReport};
 use strowger_xdp::{PacketLog, Program};
 use strowger_xsk::Mirror;
+use tokio::sync::Notify;
 
 use crate::calls;
 use crate::config::Config;
 use crate::dataplane::Plane;
 use crate::fault::Fault;
+use crate::handover::giver::Estate;
+use crate::handover::{self, Offer};
 use crate::policing::{Changed, Police};
 use crate::report::Desk;
 use crate::status::model::{
@@ -32,12 +35,91 @@ pub(crate) struct View {
     plane: RefCell<Option<Plane>>,
     started: Instant,
     draining: Cell<bool>,
+    place: Cell<Place>,
+    replaced: Notify,
+}
+
+/// Whether another node takes this one's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Ours,
+    /// One is about to.
+    Wanted,
+    /// One has.
+    Theirs,
 }
 
 impl View {
     /// Takes the data plane over.
     pub(crate) fn new(config: &Config, plane: Plane, started: Instant) -> View {
-        View { config: config.clone(), plane: RefCell::new(Some(plane)), started, draining: Cell::new(false) }
+        View {
+            config: config.clone(),
+            plane: RefCell::new(Some(plane)),
+            started,
+            draining: Cell::new(false),
+            place: Cell::new(Place::Ours),
+            replaced: Notify::new(),
+        }
+    }
+
+    /// Notes that another node is about to take this one's place, or says why it may not.
+    pub(crate) fn may_be_replaced(&self) -> Result<(), String> {
+        if self.draining.get() {
+            return Err("it is about to end; start the new one when it has".to_owned());
+        }
+        if self.place.get() != Place::Ours {
+            return Err("another one is taking its place already".to_owned());
+        }
+        self.place.set(Place::Wanted);
+        Ok(())
+    }
+
+    /// It has not, and may try again.
+    pub(crate) fn is_not_replaced(&self) {
+        self.place.set(Place::Ours);
+    }
+
+    /// It has.
+    pub(crate) fn is_replaced(&self) {
+        self.place.set(Place::Theirs);
+        self.replaced.notify_one();
+    }
+
+    /// Returns when another node has taken this one's place.
+    pub(crate) async fn replaced(&self) {
+        self.replaced.notified().await;
+    }
+
+    /// Whether one has.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.place.get() == Place::Theirs
+    }
+
+    /// What such a node is given.
+    pub(crate) fn estate(&self) -> Option<Estate> {
+        let plane = self.plane.borrow();
+        let plane = plane.as_ref()?;
+        Some(Estate {
+            offer: Offer {
+                format: handover::format(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                listen: self.config.sip.listen.clone(),
+                domains: plane.location.domains().to_vec(),
+                realm: handover::realm(&self.config),
+                interface: self.config.dataplane.interface.clone(),
+                netns: self.config.dataplane.netns.clone(),
+                mode: plane.serving.now().facts.mode.to_owned(),
+                seal: handover::seal(&plane.location),
+                bindings: plane.location.bindings(),
+            },
+            location: Arc::clone(&plane.location),
+            orders: Arc::clone(plane.orders()),
+            wakers: plane.wakers.clone(),
+            doors: Arc::clone(&plane.doors),
+            serving: plane.serving.clone(),
+            workers: plane.workers.len(),
+        })
     }
 
     /// Why the node cannot go on, if so: a worker that ended unasked.
@@ -115,11 +197,11 @@ impl View {
         }
     }
 
-    /// Detaches, lets the workers finish, lets go of everything.
+    /// Lets the workers finish, lets go of everything. What another node has taken stays as it is.
     pub(crate) fn stop(&self) {
         let plane = self.plane.borrow_mut().take();
         if let Some(plane) = plane {
-            plane.stop();
+            plane.stop(self.is_taken());
         }
     }
 
@@ -142,6 +224,8 @@ impl View {
             Request::Unban { network } => {
                 serde_json::to_vec(&self.police(|police| police.remove(&network)).unwrap_or_else(unpoliced))
             }
+            // Whoever serves the socket has given him to those who do that.
+            Request::HandOver { .. } => Ok(Vec::new()),
             Request::Kill { call_id } => {
                 let done = calls::kill(&workers, &call_id).await;
                 tracing::info!(call_id, killed = done.killed, refused = ?done.refused, "an operator ends a call");
@@ -223,10 +307,11 @@ impl View {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: std::process::id(),
                 uptime_s: self.started.elapsed().as_secs(),
-                state: match (plane.is_some(), self.draining.get()) {
-                    (true, false) => "up",
-                    (true, true) => "draining",
-                    (false, _) => "stopping",
+                state: match (plane.is_some(), self.draining.get(), self.place.get()) {
+                    (false, ..) => "stopping",
+                    (true, true, _) => "draining",
+                    (true, false, Place::Ours) => "up",
+                    (true, false, Place::Wanted | Place::Theirs) => "handing over",
                 }
                 .to_owned(),
                 listen: self.config.sip.listen.iter().map(ToString::to_string).collect(),

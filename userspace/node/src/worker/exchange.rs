@@ -97,6 +97,19 @@ pub(crate) enum Spread {
     CallId(SteeringKey),
 }
 
+/// Wakes workers that sleep, all of them. For orders that cannot wait until they wake by themselves.
+#[derive(Clone)]
+pub(crate) struct Wakers(Arc<[Bell]>);
+
+impl Wakers {
+    /// Wakes them.
+    pub(crate) fn wake_all(&self) {
+        for bell in self.0.iter() {
+            bell.wake();
+        }
+    }
+}
+
 /// See the head of this file.
 pub(crate) struct Exchange {
     /// The worker's; of the stand-in, how many workers there are.
@@ -154,6 +167,11 @@ impl Exchange {
             }
         }
         Ok(exchanges)
+    }
+
+    /// What wakes those that hang on these lines.
+    pub(crate) fn wakers(&self) -> Wakers {
+        Wakers(Arc::clone(&self.bells))
     }
 
     /// The worker that `message` belongs to, if it is another. One without a Call-ID stays where it came: it is no request

@@ -61,6 +61,12 @@ impl StandIn {
         while !self.orders.is_stopping() {
             let now = monotonic();
             self.lane.counts.count(Count::Turns);
+            if self.orders.is_still() {
+                // The workers' sockets may be another node's by now.
+                self.answer_desk(now, &mut answered);
+                std::thread::sleep(SERVE);
+                continue;
+            }
             if !draining && self.orders.is_draining() {
                 draining = true;
                 self.lane.engine.drain(now);
@@ -71,14 +77,19 @@ impl StandIn {
                 self.lane.engine.set_wall_clock(now, calendar());
                 last_date = now;
             }
-            if let Some(number) = self.desk.asked(answered)
-                && self.desk.answer(number, self.report(now))
-            {
-                answered = number;
-            }
+            self.answer_desk(now, &mut answered);
             if !worked && self.lane.exchange.lie_down() {
                 self.sleep(now, if serving || self.lane.awaits_names() { SERVE } else { WATCH });
             }
+        }
+    }
+
+    /// Answers whoever has asked for a report.
+    fn answer_desk(&mut self, now: Time, answered: &mut u64) {
+        if let Some(number) = self.desk.asked(*answered)
+            && self.desk.answer(number, self.report(now))
+        {
+            *answered = number;
         }
     }
 
