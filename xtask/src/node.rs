@@ -80,6 +80,19 @@ impl Node {
     /// # Errors
     /// The log cannot be written, or the binary not be started.
     pub fn start(console: Console, configuration: &Path, log: &Path) -> Result<Self, Failure> {
+        Self::start_with(console, configuration, log, &[])
+    }
+
+    /// The same, with further arguments of `strowger run`.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with(
+        console: Console,
+        configuration: &Path,
+        log: &Path,
+        arguments: &[&str],
+    ) -> Result<Self, Failure> {
         use std::os::unix::process::CommandExt as _;
 
         let output = File::create(log).doing(format!("write {}", log.display()))?;
@@ -89,7 +102,8 @@ impl Node {
             .args(["--pdeathsig", "TERM"])
             .arg(&console.binary)
             .args(["run", "--config"])
-            .arg(configuration);
+            .arg(configuration)
+            .args(arguments);
         command.stdin(Stdio::null()).stdout(output).stderr(also).process_group(0);
         let child = command.spawn().map_err(|error| process::not_started(&command, &error))?;
         Ok(Self { child, console, log: log.to_path_buf() })

@@ -30,7 +30,7 @@ const CALLS: u32 = RATE * SECONDS;
 const HOLD: Duration = Duration::from_millis(250);
 
 /// The generator's half of a test: its plan, with the callers and callees in the peers' namespace.
-fn plan(bench: &Bench, scenario: &str) -> Plan {
+pub(crate) fn plan(bench: &Bench, scenario: &str) -> Plan {
     let peers = Some(bench.lab.peers.name().to_owned());
     Plan {
         script: Script::load(scenario).unwrap(),
@@ -71,7 +71,7 @@ fn play(plan: Plan) -> (Run, Io) {
 }
 
 /// A node that does not hold the load of one address against it.
-fn configuration(bench: &Bench, mode: &str) -> Configuration {
+pub(crate) fn configuration(bench: &Bench, mode: &str) -> Configuration {
     Configuration { extra: "limits: { per_source_pps: 1000000 }\n".to_owned(), ..bench.configuration(mode) }
 }
 

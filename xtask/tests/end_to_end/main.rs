@@ -41,6 +41,7 @@ mod options;
 mod phone;
 mod polling;
 mod relay;
+mod replace;
 mod scenario;
 mod service;
 mod signals;
