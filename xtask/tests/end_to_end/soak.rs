@@ -32,7 +32,7 @@ const LONG: Duration = Duration::from_secs(60);
 const LINGER: Duration = Duration::from_secs(36);
 /// What a transaction that was never needed before makes resident, with what is kept for it; its place is reserved from the
 /// start.
-const TRANSACTION: u64 = 500;
+const TRANSACTION: u64 = 420;
 const SEED: u64 = 19_640_421;
 
 fn duration() -> Duration {
