@@ -132,7 +132,7 @@ impl Plane {
         self.workers.iter().chain([&self.stand_in]).find(|w| w.thread.is_finished()).map(|w| w.id)
     }
 
-    /// From now on nothing new begins; what is under way is finished. See [`Engine::drain`].
+    /// From now on nothing new begins; what is under way is finished. See [`strowger_engine::Engine::drain`].
     pub(crate) fn drain(&self) {
         self.orders.0.drain();
     }

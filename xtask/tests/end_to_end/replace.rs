@@ -187,7 +187,6 @@ fn many_bindings_are_copied_before_the_gap() {
         let line = took_over(&mut next).unwrap();
         assert!(!calling.is_finished(), "under load");
         assert_eq!(node.wait(PATIENCE).unwrap().code(), Some(0), "{}", node.last_words(10));
-        say(&node.last_words(3));
         node = next;
         (calling.join().unwrap(), line)
     });
@@ -199,7 +198,6 @@ fn many_bindings_are_copied_before_the_gap() {
         run.counts.failed,
         run.counts.requests_repeated
     ));
-    // Whoever is called and registered is another contact of a user, or a refresh of the one that was prepared.
     assert!(said(&line, "bindings").parse::<u32>().unwrap() >= bindings);
     assert_eq!(run.counts.failed, 0, "{:?}", run.counts.failures);
     assert!(run.counts.succeeded as f64 >= RATE * 3.5, "{:?}", run.counts);

@@ -1,4 +1,4 @@
-//! A data plane in the place of another process's: see [`handover`](crate::handover).
+//! A data plane in the place of another process's: see [`handover`].
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
