@@ -337,6 +337,22 @@ fn a_cancel_is_answered_to_those_we_know() {
     assert_eq!(pair.pass(ALICE, &known.cancel()).to(ALICE).code(), 200);
 }
 
+/// Phones behind one address ask again and again, and none of them waits for a retransmission.
+#[test]
+fn where_somebody_has_registered_every_short_request_is_challenged() {
+    let mut pair = pair_with(all_algorithms());
+    let short = || pair::register("alice", &format!("<sip:alice@{ALICE}>"));
+    let asked = long_register("alice");
+    let signed = signed(&mut pair, ALICE, &asked, "alice");
+    assert_eq!(pair.pass(ALICE, &signed).to(ALICE).code(), 200);
+    for _ in 0..40 {
+        let challenged = reply(&mut pair, &short());
+        assert_eq!(challenged.code(), 401);
+        assert_eq!(Challenge::all(&challenged).len(), Algorithm::ALL.len());
+    }
+    assert_eq!(pair.count(Event::DropWithheld), 0);
+}
+
 #[test]
 fn a_challenge_fits_what_the_source_has_sent() {
     let mut pair = pair_with(all_algorithms());
