@@ -31,7 +31,9 @@ pub struct Watching {
 /// Everything that counts upwards, at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
+    at_ns: u64,
     own_ns: u64,
+    cpus: u64,
     cpu: [u64; COLUMNS],
     watched: Vec<Watched>,
     udp: BTreeMap<String, BTreeMap<String, u64>>,
@@ -42,10 +44,16 @@ impl Snapshot {
     /// Now.
     #[must_use]
     pub fn take(watching: &Watching) -> Self {
-        let own = clock_gettime(ClockId::ProcessCPUTime);
+        let reading = |clock| {
+            let time = clock_gettime(clock);
+            time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
+        };
+        let stat = read("/proc/stat");
         Self {
-            own_ns: own.tv_sec.unsigned_abs() * 1_000_000_000 + own.tv_nsec.unsigned_abs(),
-            cpu: processors(&read("/proc/stat")),
+            at_ns: reading(ClockId::Monotonic),
+            own_ns: reading(ClockId::ProcessCPUTime),
+            cpus: stat.lines().skip(1).take_while(|line| line.starts_with("cpu")).count() as u64,
+            cpu: processors(&stat),
             watched: watching.processes.iter().map(|(name, pid)| watched(name, *pid)).collect(),
             udp: watching
                 .namespaces
@@ -63,13 +71,17 @@ impl Snapshot {
     }
 
     /// What the processors did since `before`.
+    ///
+    /// Most kernels find out who is running by looking at each tick, and a load that is driven by timers is always there
+    /// when they look, or never. Idle time is not sampled but measured, from falling asleep to waking up. So what was busy is
+    /// what is left of the time; its parts are as good as the ticks are.
     #[must_use]
     pub fn cpu_since(&self, before: &Self) -> Cpu {
-        let [user, nice, system, _idle, _iowait, irq, softirq, steal] =
+        let [user, nice, system, idle, iowait, irq, softirq, steal] =
             std::array::from_fn(|at| self.cpu[at].saturating_sub(before.cpu[at]) * TICK);
         Cpu {
             own_ns: self.own_ns - before.own_ns,
-            busy_ns: user + nice + system + irq + softirq,
+            busy_ns: ((self.at_ns - before.at_ns) * self.cpus).saturating_sub(idle + iowait + steal),
             user_ns: user + nice,
             system_ns: system,
             softirq_ns: softirq,
@@ -249,6 +261,7 @@ mod tests {
         let after = Snapshot::take(&watching);
         let cpu = after.cpu_since(&before);
         assert!(cpu.own_ns >= 60_000_000 && cpu.busy_ns >= 40_000_000, "{cpu:?}");
+        assert!(after.cpus >= 1 && cpu.busy_ns <= (after.at_ns - before.at_ns) * after.cpus, "{cpu:?}");
         let watched = after.watched_since(&before);
         assert!(watched[0].user_ns + watched[0].system_ns >= 40_000_000, "{watched:?}");
         assert!(watched[0].rss_bytes > 1 << 20 && watched[0].processes >= 1, "{watched:?}");

@@ -228,7 +228,8 @@ pub struct Latency {
 pub struct Cpu {
     /// The generator's own time, all threads.
     pub own_ns: u64,
-    /// The whole machine: everything but idle and waiting for disks.
+    /// The whole machine: the time of all processors less what they were idle, waited for disks, or were not given by the
+    /// hypervisor. The kernel measures idle time; the parts below it samples at its ticks, so they need not add up to this.
     pub busy_ns: u64,
     /// Of that in user space, niced included.
     pub user_ns: u64,
