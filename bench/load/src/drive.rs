@@ -12,6 +12,14 @@ const LONGEST: usize = 65_535;
 /// The loop looks at the interrupt flag at least so often.
 const NAP: Duration = Duration::from_millis(50);
 
+/// How long a thread waits, while messages come often, so that it takes more at once: a wake-up for each of them would
+/// be most of what the machine does, and at whose expense it goes is for the scheduler to say.
+const GATHER: Duration = Duration::from_micros(50);
+/// How long messages are counted before it is judged whether they come often.
+const WINDOW: u64 = 2_000_000;
+/// Messages that come while one waits, at least, for the waiting to be worth it: 40,000 a second.
+const COMPANY: u64 = 2;
+
 /// Nanoseconds since the program began: one for all threads.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock(Instant);
@@ -62,6 +70,7 @@ pub fn drive(
     let before = wire.counts();
     agents.begin(pace, window);
     let mut ending = None;
+    let mut often = Often::default();
     loop {
         agents.advance(clock.now(), wire);
         wire.flush();
@@ -86,7 +95,11 @@ pub fn drive(
         if agents.over(now) || stop.load(Ordering::Relaxed) {
             break;
         }
-        if received == 0 && !spin {
+        if received > 0 || spin {
+            often.came += received as u64;
+        } else if often.wait(now) {
+            std::thread::sleep(GATHER);
+        } else {
             let nap = agents.next().map_or(NAP, |next| Duration::from_nanos(next.saturating_sub(now)));
             if !nap.is_zero() {
                 wire.wait(nap.min(NAP));
@@ -95,6 +108,25 @@ pub fn drive(
     }
     let after = wire.counts();
     agents.traffic().sent = after.sent - before.sent;
+}
+
+/// Whether messages come so often that it is better not to be woken for each.
+#[derive(Debug, Default)]
+struct Often {
+    since: u64,
+    came: u64,
+    so: bool,
+}
+
+impl Often {
+    fn wait(&mut self, now: u64) -> bool {
+        let window = now.saturating_sub(self.since);
+        if window >= WINDOW {
+            self.so = self.came * GATHER.as_nanos() as u64 >= COMPANY * window;
+            (self.since, self.came) = (now, 0);
+        }
+        self.so
+    }
 }
 
 fn show(agents: &Agents, gauge: &Gauge) {
@@ -106,4 +138,20 @@ fn show(agents: &Agents, gauge: &Gauge) {
     let repeated = both(|counting| counting.requests_repeated + counting.responses_repeated);
     gauge.repeated.store(repeated, Ordering::Relaxed);
     gauge.live.store(u64::from(agents.live()), Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_waits_for_more_only_while_messages_come_often() {
+        let mut often = Often::default();
+        assert!(!often.wait(10_000_000));
+        often.came = 100;
+        assert!(!often.wait(11_000_000), "the window is not over");
+        assert!(often.wait(12_000_000), "50 a millisecond");
+        often.came = 79;
+        assert!(!often.wait(14_000_000), "39.5 a millisecond");
+    }
 }

@@ -163,6 +163,9 @@ struct Common {
     /// Send and receive by AF_XDP on this interface instead of by the kernel's sockets. Needs privileges; with one thread.
     #[arg(long, value_name = "INTERFACE")]
     xdp: Option<String>,
+    /// The callees' interface, when it is another: without a proxy, at the other end of a wire.
+    #[arg(long, value_name = "INTERFACE", requires = "xdp")]
+    callee_xdp: Option<String>,
     /// Threads; each has its own users and sockets.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     threads: u32,
@@ -369,6 +372,7 @@ impl Session {
             hold: args.hold,
             timing: Timing { t1, t2: (8 * t1).max(t1), patience: 64 * t1 },
             xdp: args.xdp.clone(),
+            callee_xdp: args.callee_xdp.clone(),
             threads: args.threads,
             places: args.places,
             spin: args.spin,

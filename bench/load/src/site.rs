@@ -18,7 +18,7 @@ use crate::record::Io;
 use crate::scenario::Script;
 use crate::span::Span;
 use crate::template::Constants;
-use crate::wire::{Kernel, Wire, Xdp};
+use crate::wire::{Kernel, Pair, Wire, Xdp};
 
 /// How to make a [`Site`].
 #[derive(Clone, Debug)]
@@ -47,6 +47,8 @@ pub struct Plan {
     pub timing: Timing,
     /// The interface for AF_XDP; none is the kernel's sockets alone.
     pub xdp: Option<String>,
+    /// The callees', when they are on another one.
+    pub callee_xdp: Option<String>,
     /// Threads.
     pub threads: u32,
     /// Calls at a time, of all threads.
@@ -96,10 +98,11 @@ impl Site {
         if plan.target.is_none() && plan.script.remembers() {
             return Err(usage("without a proxy nobody gives out nonces"));
         }
-        if plan.xdp.is_some() && (plan.threads != 1 || plan.netns[0] != plan.netns[1]) {
-            return Err(usage(
-                "with --xdp there is one thread, and one namespace: it serves all queues of one interface",
-            ));
+        if plan.xdp.is_some() && plan.threads != 1 {
+            return Err(usage("with --xdp there is one thread: it serves all queues of an interface"));
+        }
+        if plan.xdp.is_some() && plan.callee_xdp.is_none() && plan.netns[0] != plan.netns[1] {
+            return Err(usage("callees in another namespace have an interface of their own: --callee-xdp"));
         }
         let caller_netns = plan.netns[0].as_deref();
         let caller_ip = match (plan.local, plan.target) {
@@ -142,14 +145,29 @@ impl Site {
             };
             let local = [SocketAddr::new(caller_ip, port(0)?), SocketAddr::new(callee_ip, port(1)?)];
             let netns = |side: usize| site.plan.netns[side].as_deref();
-            let kernel = Kernel::bind(local, [netns(0), netns(1)])?;
-            let local = kernel.local();
-            let wire: Box<dyn Wire> = match &site.plan.xdp {
-                None => Box::new(kernel),
-                Some(interface) => {
+            let (wire, local): (Box<dyn Wire>, _) = match (&site.plan.xdp, &site.plan.callee_xdp) {
+                (None, _) => {
+                    let kernel = Kernel::bind(local, [netns(0), netns(1)])?;
+                    let local = kernel.local();
+                    (Box::new(kernel), local)
+                }
+                (Some(interface), None) => {
+                    let kernel = Kernel::bind(local, [netns(0), netns(1)])?;
+                    let local = kernel.local();
                     let (xdp, io) = Xdp::open(interface, netns(0), kernel)?;
                     site.io = io;
-                    Box::new(xdp)
+                    (Box::new(xdp), local)
+                }
+                (Some(caller), Some(callee)) => {
+                    // Each wire has both sides' sockets and uses one; the other is any port of its own address.
+                    let any = |side: usize| SocketAddr::new(local[side].ip(), 0);
+                    let callers = Kernel::bind([local[0], any(0)], [netns(0); 2])?;
+                    let callees = Kernel::bind([any(1), local[1]], [netns(1); 2])?;
+                    let local = [callers.local()[0], callees.local()[1]];
+                    let (callers, io) = Xdp::open(caller, netns(0), callers)?;
+                    let (callees, _) = Xdp::open(callee, netns(1), callees)?;
+                    site.io = io;
+                    (Box::new(Pair::new(callers, callees)), local)
                 }
             };
             let worker = site.worker(thread, local, wire);

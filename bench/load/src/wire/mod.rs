@@ -1,6 +1,7 @@
 //! How datagrams go in and out: kernel sockets, or AF_XDP rings.
 
 mod kernel;
+mod pair;
 mod xdp;
 
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use crate::agents::Outbox;
 use crate::scenario::Side;
 
 pub use kernel::Kernel;
+pub use pair::Pair;
 pub use xdp::Xdp;
 
 /// What a wire lost, since it was made.

@@ -5,10 +5,10 @@
 //! thread serves all queues, so it does not matter to which of them the device puts a message.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
+use rustix::event::{Timespec, epoll};
 use rustix::time::{ClockId, clock_gettime};
 use strowger_wire::{ChecksumState, Headers, decode, udp_checksum_state};
 use strowger_xdp::{AttachError, AttachMode, Heartbeat, LoadError, LoadOptions, Program};
@@ -33,6 +33,11 @@ const CHUNK: u32 = 4_096;
 const HEADROOM: u32 = 256;
 const _: () =
     assert!(strowger_xdp::LONGEST_FRAME <= (CHUNK - strowger_xsk::XDP_HEADROOM - HEADROOM) as usize);
+/// What epoll says of a ring's socket, and of a kernel socket.
+const RINGS: u64 = 0;
+const KERNEL: u64 = 1;
+/// How often the kernel sockets are asked while the rings bring something. They carry the exceptions.
+const KERNEL_EVERY: u64 = 500_000;
 /// TTL or hop limit: what IANA recommends, RFC 1700.
 const TTL: u8 = 64;
 /// An Ethernet header, which the MTU does not count.
@@ -59,6 +64,8 @@ pub struct Xdp {
     hops: NextHops,
     arrived: Vec<Arrived>,
     from_kernel: usize,
+    /// When the kernel sockets are asked next, at the latest.
+    kernel_at: u64,
     batch: FrameBatch,
     ident: u16,
     /// Frames with a wrong checksum or for a port that is not ours: the program redirects by address and port alone.
@@ -119,9 +126,10 @@ impl Xdp {
             sockets.push(socket);
         }
         let any = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| local(error.to_string()))?;
-        let descriptors = sockets.iter().map(AsFd::as_fd).chain(kernel.sockets().iter().map(AsFd::as_fd));
-        for descriptor in descriptors {
-            epoll::add(&any, descriptor, epoll::EventData::new_u64(0), epoll::EventFlags::IN)
+        let descriptors = (sockets.iter().map(|socket| (socket.as_fd(), RINGS)))
+            .chain(kernel.sockets().iter().map(|socket| (socket.as_fd(), KERNEL)));
+        for (descriptor, what) in descriptors {
+            epoll::add(&any, descriptor, epoll::EventData::new_u64(what), epoll::EventFlags::IN)
                 .map_err(|error| local(error.to_string()))?;
         }
         let heart = program.heartbeat(0).map_err(|error| local(error.to_string()))?;
@@ -140,6 +148,7 @@ impl Xdp {
             hops,
             arrived: Vec::with_capacity(room),
             from_kernel: 0,
+            kernel_at: 0,
             batch: FrameBatch::new(),
             ident: 0,
             refused: 0,
@@ -148,14 +157,34 @@ impl Xdp {
             _program: program,
             _mirror: mirror,
         };
-        xdp.beat();
+        let _ = xdp.beat();
         Ok((xdp, io))
     }
 
-    /// Without a beat for 100 ms the program leaves everything to the kernel sockets.
-    fn beat(&self) {
+    /// Without a beat for 100 ms the program leaves everything to the kernel sockets. Now, in nanoseconds.
+    fn beat(&self) -> u64 {
         let now = clock_gettime(ClockId::Monotonic);
-        self.heart.beat(now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs());
+        let now = now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs();
+        self.heart.beat(now);
+        now
+    }
+
+    /// Sleeps until something comes, at most that long. What epoll says of the kernel sockets is remembered.
+    fn hear(&mut self, longest: Duration) {
+        let mut events = [const {
+            epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }
+        }; 8];
+        let Ok(longest) = Timespec::try_from(longest) else { return };
+        // A signal wakes us early, and that is all.
+        let said = epoll::wait(&self.any, &mut events[..], Some(&longest)).unwrap_or(0);
+        if events.iter().take(said).any(|event| event.data.u64() == KERNEL) {
+            self.kernel_at = 0;
+        }
+    }
+
+    /// Asks epoll, without waiting, whether the kernel sockets have something.
+    pub(super) fn hear_kernel(&mut self) {
+        self.hear(Duration::ZERO);
     }
 
     /// Frees the frames of the last [`Wire::receive`].
@@ -222,6 +251,13 @@ fn frame_payload(chunk: &mut [u8], message: &[u8]) -> Option<std::ops::Range<usi
     Some(range)
 }
 
+impl AsFd for Xdp {
+    /// Readable when there is something to receive.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.any.as_fd()
+    }
+}
+
 impl Outbox for Xdp {
     fn send(&mut self, side: Side, to: SocketAddr, message: &[u8]) {
         if !self.send_by_ring(side, to, message) {
@@ -232,7 +268,7 @@ impl Outbox for Xdp {
 
 impl Wire for Xdp {
     fn receive(&mut self) -> usize {
-        self.beat();
+        let now = self.beat();
         self.recycle();
         for queue in 0..self.sockets.len() {
             let Some(socket) = self.sockets.get_mut(queue) else { continue };
@@ -263,7 +299,11 @@ impl Wire for Xdp {
                 }
             }
         }
-        self.from_kernel = self.kernel.receive();
+        self.from_kernel = 0;
+        if now >= self.kernel_at {
+            self.from_kernel = self.kernel.receive();
+            self.kernel_at = now + KERNEL_EVERY;
+        }
         self.arrived.len() + self.from_kernel
     }
 
@@ -285,11 +325,7 @@ impl Wire for Xdp {
     }
 
     fn wait(&mut self, longest: Duration) {
-        let mut ready = [PollFd::new(&self.any, PollFlags::IN)];
-        if let Ok(longest) = Timespec::try_from(longest) {
-            // A signal wakes us early, and that is all.
-            let _ = poll(&mut ready, Some(&longest));
-        }
+        self.hear(longest);
     }
 
     fn counts(&self) -> WireCounts {
