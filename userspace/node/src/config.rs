@@ -12,6 +12,7 @@ mod routes;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -118,6 +119,8 @@ pub(crate) struct Dataplane {
     pub steering: Steering,
     /// How workers wait for messages.
     pub polling: Polling,
+    /// Microseconds that a worker which has run out of messages waits, while they come often, so that it takes more at once.
+    pub gather_us: Gather,
 }
 
 /// `dataplane.mode`
@@ -171,6 +174,32 @@ pub(crate) enum Polling {
     Busy,
     /// Sleep as soon as there is nothing to do.
     Power,
+}
+
+/// `dataplane.gather_us`: 0 to 1000
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "u32")]
+pub(crate) struct Gather(u32);
+
+impl Default for Gather {
+    fn default() -> Self {
+        Gather(100)
+    }
+}
+
+impl From<Gather> for Duration {
+    fn from(gather: Gather) -> Duration {
+        Duration::from_micros(gather.0.into())
+    }
+}
+
+impl TryFrom<u32> for Gather {
+    type Error = &'static str;
+
+    fn try_from(microseconds: u32) -> Result<Self, Self::Error> {
+        // The heart must beat, and nobody's call gains by more.
+        if microseconds <= 1000 { Ok(Gather(microseconds)) } else { Err("microseconds, 0 to 1000") }
+    }
 }
 
 /// `sip:`

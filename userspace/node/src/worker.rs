@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use rtrb::Producer;
 use rustix::event::{Timespec, epoll};
+use rustix::thread::clock_nanosleep_relative;
 use rustix::time::{ClockId, clock_gettime};
 use strowger_engine::{Engine, Sighting, Time};
 use strowger_xdp::Heartbeat;
@@ -42,6 +43,7 @@ use strowger_xsk::{FrameBatch, KernelSocket, Socket};
 pub(crate) use self::count::{Count, Counts};
 pub(crate) use self::exchange::{Exchange, Spread, Wakers};
 use self::lane::Lane;
+use self::polling::Gathering;
 pub(crate) use self::report::{QueueReport, Report};
 pub(crate) use self::stand_in::StandIn;
 use crate::calls::Errands;
@@ -106,6 +108,8 @@ pub(crate) struct Parts {
     pub sightings: Option<Producer<Sighting>>,
     /// How it waits.
     pub polling: Polling,
+    /// How long it waits under load so that more messages are taken at once.
+    pub gather: Duration,
     /// Where its part of a device that was made anew is left.
     pub refit: Arc<Refit>,
 }
@@ -119,6 +123,8 @@ pub(crate) struct Worker {
     /// How long it goes round without work before it sleeps; none for never.
     patience: Option<Duration>,
     polling: Polling,
+    gather: Duration,
+    gathering: Gathering,
     refit: Arc<Refit>,
     /// How often it asks its kernel sockets while there is other work.
     kernel_every: Duration,
@@ -142,8 +148,19 @@ impl Worker {
         parts: Parts,
         (desk, errands, orders): (Arc<Desk<Report>>, Arc<Errands>, Arc<Orders>),
     ) -> std::io::Result<Worker> {
-        let Parts { mut engine, queues, kernel, heartbeat, fast, names, exchange, sightings, polling, refit } =
-            parts;
+        let Parts {
+            mut engine,
+            queues,
+            kernel,
+            heartbeat,
+            fast,
+            names,
+            exchange,
+            sightings,
+            polling,
+            gather,
+            refit,
+        } = parts;
         if sightings.is_some() {
             engine.watch_sources(SIGHTINGS);
         }
@@ -155,6 +172,7 @@ impl Worker {
             epoll::add(&sleeper, source, epoll::EventData::new_u64(what), epoll::EventFlags::IN)?;
         }
         let (patience, kernel_every) = habits(polling, &queues);
+        let gathering = Gathering::new(polling, gather, queues.len());
         let lane = Lane::new(engine, fast, names, exchange);
         Ok(Worker {
             queues,
@@ -163,6 +181,8 @@ impl Worker {
             lane,
             patience,
             polling,
+            gather,
+            gathering,
             refit,
             kernel_every,
             desk,
@@ -175,6 +195,8 @@ impl Worker {
 
     /// The loop, until told to stop.
     pub(crate) fn run(mut self) {
+        // The kernel lets sleeps of ordinary threads run 50 µs over.
+        let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
         let mut batch = FrameBatch::new();
         let mut answered = 0;
         let mut last_work = monotonic();
@@ -223,6 +245,8 @@ impl Worker {
             self.answer_desk(now, &mut answered);
             if worked {
                 last_work = now;
+            } else if let Some(wait) = self.gathering.wait(now, self.lane.counts.of(Count::RxXsk)) {
+                self.gather(wait);
             } else if self.patience.is_some_and(|patience| now.since(last_work) >= patience)
                 && self.lane.exchange.lie_down()
             {
@@ -307,6 +331,7 @@ impl Worker {
             (self.heartbeat, self.queues) = (Some(heartbeat), queues);
         }
         (self.patience, self.kernel_every) = habits(self.polling, &self.queues);
+        self.gathering = Gathering::new(self.polling, self.gather, self.queues.len());
     }
 
     /// Tells those who police sources what the engine has seen of them. Nobody is waited for.
@@ -417,6 +442,15 @@ impl Worker {
         };
         self.lane.exchange.get_up(rung);
         kernel
+    }
+
+    /// Waits whatever comes, so that it comes together.
+    fn gather(&mut self, wait: Duration) {
+        self.lane.counts.count(Count::Gathered);
+        if let Ok(wait) = Timespec::try_from(wait) {
+            // A signal makes it shorter, and that is all.
+            let _ = clock_nanosleep_relative(ClockId::Monotonic, &wait);
+        }
     }
 
     fn report(&self, now: Time) -> Report {

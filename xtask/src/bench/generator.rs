@@ -36,6 +36,8 @@ pub struct Task {
     pub window: Duration,
     /// How long calls last; none: as the scenario says.
     pub hold: Option<Duration>,
+    /// The generator never sleeps, so that its own waking up is in no latency.
+    pub spin: bool,
 }
 
 /// How load is offered.
@@ -129,6 +131,13 @@ impl Generator {
                 self.lab.node.name(),
             ]),
         };
+        command.args(["--xdp", Lab::PEERS_INTERFACE]);
+        if task.target.is_none() {
+            command.args(["--callee-xdp", Lab::NODE_INTERFACE]);
+        }
+        if task.spin {
+            command.arg("--spin");
+        }
         if let Some(pid) = task.watch {
             command.arg("--watch").arg(format!("peer={pid}"));
             command.args(["--watch-netns", self.lab.node.name()]);
@@ -178,12 +187,13 @@ mod tests {
             warm_up: Duration::from_secs(1),
             window: Duration::from_secs(8),
             hold: Some(Duration::from_millis(2500)),
+            spin: true,
         };
         let line = process::shown(&generator.command(&task, Path::new("x.json")));
         assert_eq!(
             line,
-            "strowger-load run call --netns swt-bench-text-peers --target 10.77.0.2:5060 --watch peer=7 --watch-netns \
-             swt-bench-text-node --users 1000 --warm-up 1000ms --duration 8000ms --hold 2500ms --drain 6500ms --rate 200 \
+            "strowger-load run call --netns swt-bench-text-peers --target 10.77.0.2:5060 --xdp sw-peers --spin \
+             --watch peer=7 --watch-netns swt-bench-text-node --users 1000 --warm-up 1000ms --duration 8000ms --hold 2500ms --drain 6500ms --rate 200 \
              --quiet --json x.json"
         );
         let floor = Task {
@@ -197,6 +207,7 @@ mod tests {
         assert!(
             line.starts_with("strowger-load search call ") && line.contains(" --no-proxy --local 10.77.0.1 ")
         );
+        assert!(line.contains(" --xdp sw-peers --callee-xdp sw-node "), "{line}");
         assert!(line.contains(" --from 4000 --to 100000 --precision 8 "), "{line}");
     }
 }

@@ -307,7 +307,8 @@ impl<'a> Runner<'a> {
         round: u32,
     ) -> Result<String, Failure> {
         let warm_up = if rate > 1000.0 { Duration::from_secs(2) } else { Duration::from_secs(1) };
-        let task = Task { warm_up, window, ..task("call", Load::Rate(rate)) };
+        let spin = purpose == Purpose::Latency;
+        let task = Task { warm_up, window, spin, ..task("call", Load::Rate(rate)) };
         let (record, peer_drops) = self.play(peer, task, window + Duration::from_secs(60))?;
         let run = record
             .runs
@@ -566,6 +567,7 @@ fn task(scenario: &str, load: Load) -> Task {
         warm_up: Duration::ZERO,
         window: Duration::from_secs(1),
         hold: None,
+        spin: false,
     }
 }
 

@@ -45,6 +45,7 @@ pub(crate) fn plan(bench: &Bench, scenario: &str) -> Plan {
         hold: None,
         timing: Timing::default(),
         xdp: None,
+        callee_xdp: None,
         threads: 1,
         places: 20_000,
         spin: false,

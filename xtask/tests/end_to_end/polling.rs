@@ -16,6 +16,9 @@ use crate::counted::Report;
 const ROUNDS: u32 = 1500;
 /// Between an answer and the next request.
 const PAUSE: Duration = Duration::from_micros(500);
+/// Requests at once, and how often.
+const WINDOW: u32 = 64;
+const BURSTS: u32 = 300;
 /// Ticks of the clock in which /proc counts CPU time, a second: the kernel's USER_HZ.
 const TICKS: f64 = 100.0;
 
@@ -75,6 +78,53 @@ fn round_trips() -> Vec<Duration> {
             took
         })
         .collect()
+}
+
+/// Sends `WINDOW` requests at a time, `BURSTS` times; all are answered.
+fn bursts() {
+    let socket = UdpSocket::bind((Lab::PEERS_V4, 6501)).unwrap();
+    socket.connect(Lab::node_v4()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut answer = [0; 2048];
+    for burst in 0..BURSTS {
+        for nth in 0..WINDOW {
+            let request = format!(
+                "OPTIONS sip:{0} SIP/2.0\r\nVia: SIP/2.0/UDP {1}:6501;branch=z9hG4bKb{burst}x{nth}\r\nMax-Forwards: 70\r\n\
+                 From: <sip:a@{0}>;tag=a\r\nTo: <sip:{0}>\r\nCall-ID: {burst}-{nth}-burst@here\r\nCSeq: 1 OPTIONS\r\n\
+                 Content-Length: 0\r\n\r\n",
+                Lab::NODE_V4,
+                Lab::PEERS_V4
+            );
+            socket.send(request.as_bytes()).unwrap();
+        }
+        for _ in 0..WINDOW {
+            socket.recv(&mut answer).expect("an answer");
+        }
+    }
+}
+
+#[test]
+fn a_worker_waits_for_more_only_while_many_come() {
+    let Some(bench) = Bench::plain() else { return };
+    for (plane, gathers) in [("", true), ("  gather_us: 0\n", false), ("  polling: busy\n", false)] {
+        let plane = plane.to_owned();
+        let extra = "limits: { per_source_pps: 1000000 }\n".to_owned();
+        let configuration = Configuration { workers: Some(1), plane, extra, ..bench.configuration("copy") };
+        let node = bench.start(&configuration);
+        bench.warm_up(Lab::PEERS_V4.into(), Lab::node_v4());
+        bench.lab.peers.enter_on_a_thread(round_trips).unwrap();
+        let rarely = Report::of(&node).sum("gathered");
+        bench.lab.peers.enter_on_a_thread(bursts).unwrap();
+        let often = Report::of(&node).sum("gathered");
+        say(&format!(
+            "{:?}: waited {rarely} times for one at a time, {} for bursts",
+            configuration.plane,
+            often - rarely
+        ));
+        assert_eq!(often > rarely, gathers);
+        // A machine that stood still for a moment has many come at once.
+        assert!(rarely <= u64::from(ROUNDS) / 20, "{rarely}");
+    }
 }
 
 #[test]

@@ -164,10 +164,22 @@ impl Crew {
             };
             let (heartbeat, queues) = share.map_or((None, Vec::new()), |s| (Some(s.heartbeat), s.queues));
             let polling = config.dataplane.polling;
+            let gather = config.dataplane.gather_us.into();
             let refit = Arc::new(Refit::default());
             refits.push(Arc::clone(&refit));
-            let parts =
-                Parts { engine, queues, kernel, heartbeat, fast, names, exchange, sightings, polling, refit };
+            let parts = Parts {
+                engine,
+                queues,
+                kernel,
+                heartbeat,
+                fast,
+                names,
+                exchange,
+                sightings,
+                polling,
+                gather,
+                refit,
+            };
             let desk = Arc::new(Desk::default());
             let errands = Arc::new(Errands::default());
             let shared = (Arc::clone(&desk), Arc::clone(&errands), Arc::clone(&orders.0));

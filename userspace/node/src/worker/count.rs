@@ -74,6 +74,8 @@ strowger_engine::counters! {
         Turns = "turns",
         /// Sleeps, until something came or it was time.
         Sleeps = "sleeps",
+        /// Waits of `dataplane.gather_us`, so that more messages are taken at once.
+        Gathered = "gathered",
         /// System calls that woke another worker: for a message, or for frames of a queue it owns.
         WokeOthers = "woke_others",
     }
