@@ -172,6 +172,9 @@ struct Common {
     /// Never sleep: a whole processor for each thread, and requests leave in time.
     #[arg(long)]
     spin: bool,
+    /// Processor of the first thread; the next has the next. Default: as the kernel likes.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(0..1024))]
+    cpu: Option<u32>,
 
     /// Watch a process and its children: processor time and memory. Can be given again.
     #[arg(long, value_name = "NAME=PID", value_parser = watch)]
@@ -376,6 +379,7 @@ impl Session {
             threads: args.threads,
             places: args.places,
             spin: args.spin,
+            cpu: args.cpu,
             knock: !args.no_knock,
             prepare: !args.no_prepare,
             watching: Watching { processes: args.watch.clone(), namespaces },

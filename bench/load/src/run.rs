@@ -102,7 +102,7 @@ impl Site {
 
     /// Plays one run.
     pub fn play(&mut self, shape: &Shape, live: &Live, stop: &AtomicBool) -> Outcome {
-        let (clock, spin) = (self.clock, self.plan.spin);
+        let (clock, spin, cpu) = (self.clock, self.plan.spin, self.plan.cpu);
         let nanoseconds = |duration: Duration| duration.as_nanos() as u64;
         // A moment for the threads to begin, so that the first calls are not late.
         let start = clock.now() + 20_000_000;
@@ -131,11 +131,11 @@ impl Site {
                 };
                 let pace = Pace::new(load, first, window.1, most, seed ^ thread);
                 let (agents, wire) = (&mut worker.agents, worker.wire.as_mut());
-                running.push(
-                    scope.spawn(move || {
-                        drive(agents, wire, clock, (pace, window, drain), spin, (gauge, stop))
-                    }),
-                );
+                let cpu = cpu.map(|first| first as usize + thread as usize);
+                running.push(scope.spawn(move || {
+                    pin(cpu);
+                    drive(agents, wire, clock, (pace, window, drain), spin, (gauge, stop))
+                }));
             }
             let over = || running.iter().all(|thread| thread.is_finished());
             for border in [window.0, window.1] {
@@ -297,6 +297,14 @@ impl Site {
         }
         search
     }
+}
+
+/// Binds the calling thread to a processor. Where there is none of that number it stays where it is.
+fn pin(cpu: Option<usize>) {
+    let Some(cpu) = cpu else { return };
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(cpu);
+    let _ = rustix::thread::sched_setaffinity(None, &set);
 }
 
 /// A thread's share of the load.

@@ -55,6 +55,8 @@ pub struct Plan {
     pub places: u32,
     /// Never sleep.
     pub spin: bool,
+    /// The processor of the first thread; the next has the next.
+    pub cpu: Option<u32>,
     /// Ask first whether anybody is there.
     pub knock: bool,
     /// Register first, when the script says so.

@@ -157,6 +157,15 @@ pub struct Search {
     pub generator_limited: bool,
 }
 
+impl Search {
+    /// Whether the peer may do more than what was found: the generator was the limit, or the time was up before anything
+    /// was lost.
+    #[must_use]
+    pub fn is_at_least(&self) -> bool {
+        self.generator_limited || self.broke_at.is_none()
+    }
+}
+
 /// What a binding takes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memory {

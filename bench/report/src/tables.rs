@@ -66,14 +66,14 @@ pub fn rates(session: &Session) -> Option<Table> {
     let mut table = Table::new(
         "Highest lossless rates",
         "Nothing failed and under 0.1 % of the requests were repeated. Median of the rounds, with their range. \
-         ≥: the generator, not the peer, was the limit.",
+         ≥: the generator, not the peer, was the limit, or the time was up before anything broke.",
         &head,
     );
     for peer in &session.peers {
         let cells = scenarios.iter().map(|scenario| {
             let text = spread(highest(session, &peer.key, scenario));
             let limited = session.searches.iter().any(|search| {
-                search.peer == peer.key && &&search.scenario == scenario && search.generator_limited
+                search.peer == peer.key && &&search.scenario == scenario && search.is_at_least()
             });
             if limited && text != NOTHING { format!("≥ {text}") } else { text }
         });

@@ -183,7 +183,7 @@ pub(crate) struct Gather(u32);
 
 impl Default for Gather {
     fn default() -> Self {
-        Gather(100)
+        Gather(200)
     }
 }
 

@@ -136,7 +136,9 @@ impl Generator {
             command.args(["--callee-xdp", Lab::NODE_INTERFACE]);
         }
         if task.spin {
-            command.arg("--spin");
+            // The last processor: our own node's only worker has the first.
+            let last = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) - 1;
+            command.args(["--spin", "--cpu", &last.to_string()]);
         }
         if let Some(pid) = task.watch {
             command.arg("--watch").arg(format!("peer={pid}"));
@@ -190,11 +192,14 @@ mod tests {
             spin: true,
         };
         let line = process::shown(&generator.command(&task, Path::new("x.json")));
+        let last = std::thread::available_parallelism().unwrap().get() - 1;
         assert_eq!(
             line,
-            "strowger-load run call --netns swt-bench-text-peers --target 10.77.0.2:5060 --xdp sw-peers --spin \
-             --watch peer=7 --watch-netns swt-bench-text-node --users 1000 --warm-up 1000ms --duration 8000ms --hold 2500ms --drain 6500ms --rate 200 \
+            format!(
+                "strowger-load run call --netns swt-bench-text-peers --target 10.77.0.2:5060 --xdp sw-peers --spin --cpu \
+             {last} --watch peer=7 --watch-netns swt-bench-text-node --users 1000 --warm-up 1000ms --duration 8000ms --hold 2500ms --drain 6500ms --rate 200 \
              --quiet --json x.json"
+            )
         );
         let floor = Task {
             target: None,

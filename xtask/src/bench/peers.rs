@@ -78,6 +78,8 @@ pub struct Place {
     pub node: PathBuf,
     /// Users of the digest scenarios.
     pub users: u32,
+    /// Bindings that our node makes room for; its index of them is reserved when it starts, and touched as it fills.
+    pub bindings: u32,
 }
 
 /// The peers that a run has by itself.
@@ -219,7 +221,7 @@ impl Peer {
                     } else {
                         String::new()
                     },
-                    extra: NODE_LIMITS.to_owned(),
+                    extra: node_limits(place.bindings),
                     ..Configuration::for_lab(&place.lab, &name)
                 };
                 let store = place.directory.join(format!("{name}.data"));
@@ -359,10 +361,12 @@ impl Peer {
 
 /// Enough places for half a minute of transactions at the highest rates, and no budget for a single source: all phones
 /// have one address.
-const NODE_LIMITS: &str = "\
-limits: { per_source_pps: 10000000, transactions: 1200000, dialogs: 300000, bindings: 1100000 }
-log: { level: warn }
-";
+fn node_limits(bindings: u32) -> String {
+    format!(
+        "limits: {{ per_source_pps: 10000000, transactions: 1200000, dialogs: 300000, bindings: {bindings} }}\n\
+         log: {{ level: warn }}\n"
+    )
+}
 
 /// Whether a counter of the node's counts what is lost.
 fn is_a_loss(name: &str) -> bool {
@@ -435,6 +439,7 @@ mod tests {
             directory: PathBuf::from("/tmp/x"),
             node: PathBuf::from("/tmp/strowger"),
             users: 1,
+            bindings: 1_100_000,
         }
     }
 

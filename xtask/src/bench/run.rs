@@ -13,7 +13,7 @@ use strowger_report::{compare, hgrm, html, markdown, number, targets};
 
 use super::generator::Generator;
 use super::peers::{self, Kind, Peer, Place};
-use super::session::{Plan, Runner, USERS, commit};
+use super::session::{BINDINGS, Plan, Runner, USERS, commit};
 use crate::failure::Doing as _;
 use crate::lab::Lab;
 use crate::progress::{self, Step};
@@ -103,7 +103,13 @@ fn run(args: &RunArgs, plan: &Plan, words: &str) -> Result<(), Failure> {
     let name = format!("swt-bench-{}", std::process::id());
     let directory = target.join("bench").join(&name);
     fs::create_dir_all(&directory).doing(format!("make {}", directory.display()))?;
-    let place = Place { lab: Lab::named(&name), directory: directory.clone(), node, users: USERS };
+    let place = Place {
+        lab: Lab::named(&name),
+        directory: directory.clone(),
+        node,
+        users: USERS,
+        bindings: BINDINGS,
+    };
     peers::write_users(&place)?;
     let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let here = here();

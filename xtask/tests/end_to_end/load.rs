@@ -49,6 +49,7 @@ pub(crate) fn plan(bench: &Bench, scenario: &str) -> Plan {
         threads: 1,
         places: 20_000,
         spin: false,
+        cpu: None,
         knock: true,
         prepare: true,
         watching: Watching { processes: Vec::new(), namespaces: vec![("own".to_owned(), peers)] },

@@ -19,7 +19,7 @@ fn two_keys_are_enough() {
     assert_eq!(config.dataplane.mode, Mode::Auto);
     assert_eq!(config.dataplane.queues, Queues::All);
     assert_eq!(config.dataplane.polling, Polling::Adaptive);
-    assert_eq!(Duration::from(config.dataplane.gather_us), Duration::from_micros(100));
+    assert_eq!(Duration::from(config.dataplane.gather_us), Duration::from_micros(200));
     assert_eq!(config.node.socket_path(), Path::new("/run/strowger/strowger.sock"));
     assert_eq!(config.limits.bindings, 1_000_000);
 }
