@@ -17,6 +17,9 @@ use crate::{Failure, interrupt, process};
 /// How long calls may go on after the window, besides their own length. Requests are repeated after 0.5, 1.5 and 3.5 s.
 const DRAIN: Duration = Duration::from_secs(4);
 
+/// Calls at a time, unless more are meant to be up.
+const PLACES: u32 = 200_000;
+
 /// What is played, and how.
 #[derive(Clone, Debug)]
 pub struct Task {
@@ -148,6 +151,11 @@ impl Generator {
         command.args(["--warm-up", &seconds(task.warm_up), "--duration", &seconds(task.window)]);
         if let Some(hold) = task.hold {
             command.args(["--hold", &seconds(hold)]);
+            if let Load::Rate(rate) = task.load {
+                // As many as are up at once, and a second's more.
+                let places = (rate * (hold.as_secs_f64() + 1.0)).ceil().max(f64::from(PLACES));
+                command.args(["--places", &format!("{places:.0}")]);
+            }
         }
         // What has not ended by then has failed: a bad step costs seconds, and not timer B's 32.
         let drain = task.hold.unwrap_or_default() + DRAIN;
@@ -197,7 +205,7 @@ mod tests {
             line,
             format!(
                 "strowger-load run call --netns swt-bench-text-peers --target 10.77.0.2:5060 --xdp sw-peers --spin --cpu \
-             {last} --watch peer=7 --watch-netns swt-bench-text-node --users 1000 --warm-up 1000ms --duration 8000ms --hold 2500ms --drain 6500ms --rate 200 \
+             {last} --watch peer=7 --watch-netns swt-bench-text-node --users 1000 --warm-up 1000ms --duration 8000ms --hold 2500ms --places 200000 --drain 6500ms --rate 200 \
              --quiet --json x.json"
             )
         );

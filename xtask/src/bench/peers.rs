@@ -363,7 +363,7 @@ impl Peer {
 /// have one address.
 fn node_limits(bindings: u32) -> String {
     format!(
-        "limits: {{ per_source_pps: 10000000, transactions: 1200000, dialogs: 300000, bindings: {bindings} }}\n\
+        "limits: {{ per_source_pps: 10000000, transactions: 4000000, dialogs: 300000, bindings: {bindings} }}\n\
          log: {{ level: warn }}\n"
     )
 }
