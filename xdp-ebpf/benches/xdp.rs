@@ -20,7 +20,7 @@ use packet::{CUSTOMER, SERVICE, to};
 use serde_json::{Value, json};
 use served::{Served, XDP_TX, now_ns};
 use strowger_wire::steer::SteeringKey;
-use strowger_xdp::{Budgets, Counter, Junk, LoadOptions, Network, Policing, Steering};
+use strowger_xdp::{Budgets, Counter, Junk, LoadOptions, Network, Pings, Policing, Steering};
 
 const V4: &str = "10.77.0.2:5060";
 const V6: &str = "[fd77::2]:5060";
@@ -57,6 +57,28 @@ fn invite() -> Vec<u8> {
     write!(message, "User-Agent: {}\r\n\r\n{sdp}", "x".repeat(filler)).unwrap();
     assert_eq!(message.len(), 500);
     message.into_bytes()
+}
+
+/// A ping as Asterisk sends it.
+fn ping() -> Vec<u8> {
+    let head = "OPTIONS sip:10.77.0.2 SIP/2.0\r\n\
+        Via: SIP/2.0/UDP 10.77.0.1:5061;rport;branch=z9hG4bKPj2f0f5cf7-e0c5-4f3b-9e45-05b0d5a0b2f1\r\n\
+        From: <sip:asterisk@10.77.0.1>;tag=9d0a3d2c-8d1b-4d5e-9a0f-3f0c4b6c9a11\r\nTo: <sip:10.77.0.2>\r\n\
+        Contact: <sip:asterisk@10.77.0.1:5061>\r\nCall-ID: 4cb1d0a2-7d57-4b8e-8a5c-1d3f9f2d6c10\r\n\
+        CSeq: 31337 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length:  0\r\n";
+    let filler = 420 - (head.len() + 2) - "User-Agent: \r\n".len();
+    format!("{head}User-Agent: {}\r\n\r\n", "x".repeat(filler)).into_bytes()
+}
+
+/// Who sends it, and what he hears.
+fn peer() -> Pings {
+    Pings {
+        uris: vec!["sip:10.77.0.2".into(), "sip:10.77.0.2:5060".into()],
+        offered: vec!["Allow: OPTIONS, REGISTER".into(), "Accept: */*".into(), "Supported:".into()],
+        tag_key: [7; 16],
+        tag_digits: *b"0123456789abcdefghjkmnpqrstvwxyz",
+        peers: vec!["10.77.0.1".parse().unwrap()],
+    }
 }
 
 /// A message of which the Call-ID comes so late that it is only just found.
@@ -121,7 +143,8 @@ fn measure(options: &Options) -> Option<Report> {
         known_room: 100_000,
     };
     let scarce = Budgets { unknown_pps: 1, known_pps: 1, burst: 1, ..plenty };
-    let all = |budgets| Policing { bans: true, junk: Junk::Drop, budgets: Some(budgets), answer_stun: false };
+    let all =
+        |budgets| Policing { bans: true, junk: Junk::Drop, budgets: Some(budgets), ..Policing::default() };
 
     let flow = load(1, Policing::default())?;
     let call_id = load(2, Policing::default())?;
@@ -135,6 +158,9 @@ fn measure(options: &Options) -> Option<Report> {
     let policed = load(1, all(plenty))?;
     let everything = load(2, Policing { answer_stun: true, ..all(plenty) })?;
     let stun = load(1, Policing { answer_stun: true, ..Policing::default() })?;
+    let mut pings = load(2, Policing { answer_stun: true, answer_options: true, ..all(plenty) })?;
+    pings.program.answer_pings(&peer()).unwrap();
+    pings.hearts.iter().for_each(|heart| heart.set_ready(true));
 
     let sip = to(V4).payload(invite());
     let request = b"\x00\x01\x00\x00\x21\x12\xa4\x42transaction!".to_vec();
@@ -195,11 +221,18 @@ fn measure(options: &Options) -> Option<Report> {
         assert_eq!(run.action, XDP_TX);
         run.ns
     }));
+    let packet = to(V4).payload(ping()).checksum().bytes();
+    rows.push(row("OPTIONS ping of 420 bytes, answered (single runs)", None, rounds * 100, || {
+        let run = pings.program.test_run(&packet, 1, None).unwrap();
+        assert_eq!(run.action, XDP_TX);
+        run.ns
+    }));
     let sizes = [
         ("flow steering", &flow),
         ("Call-ID steering", &call_id),
         ("flow steering, all policing", &policed),
         ("Call-ID steering, all policing, STUN", &everything),
+        ("Call-ID steering, all policing, STUN, OPTIONS", &pings),
     ];
     let sizes = sizes.into_iter().map(|(name, served)| (name, served.program.size().unwrap())).collect();
     Some(Report { rows, sizes })

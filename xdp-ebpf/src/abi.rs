@@ -59,6 +59,12 @@ pub mod map {
     pub const KNOWN: &str = "KNOWN";
     /// Array of [`BudgetSet`](crate::source::BudgetSet).
     pub const BUDGETS: &str = "BUDGETS";
+    /// Array of one [`Shape`](crate::ping::Shape).
+    pub const PINGS: &str = "PINGS";
+    /// Array of [`PeerSet`](crate::ping::PeerSet), [`PEER_SETS`](crate::ping::PEER_SETS) of them.
+    pub const PEERS: &str = "PEERS";
+    /// Per-CPU array of one [`Scratch`](crate::ping::Scratch).
+    pub const SCRATCH: &str = "SCRATCH";
     /// XSKMAP: [`socket_slot`](crate::socket_slot) to the AF_XDP socket.
     pub const SOCKETS: &str = "SOCKETS";
     /// Mappable array: worker to [`HeartbeatSlot`](crate::HeartbeatSlot).
@@ -93,6 +99,8 @@ pub mod constant {
     pub const DROP_JUNK: &str = "DROP_JUNK";
     /// `u32`: 1 when STUN Binding requests are answered here.
     pub const ANSWER_STUN: &str = "ANSWER_STUN";
+    /// `u32`: 1 when OPTIONS pings are.
+    pub const ANSWER_OPTIONS: &str = "ANSWER_OPTIONS";
 }
 
 /// What the loader changes while the program runs, and the program reads first.
@@ -193,7 +201,10 @@ pub struct HeartbeatSlot {
     /// Nanoseconds of CLOCK_MONOTONIC; 0 before the first beat. Written by one worker, read by the
     /// program.
     pub beat_ns: u64,
-    reserved: [u64; 7],
+    /// 1 while the worker would answer an OPTIONS ping with a 200: it isn't going down, and isn't overloaded. Written and
+    /// read likewise.
+    pub ready: u64,
+    reserved: [u64; 6],
 }
 
 /// What one CPU has to itself.
@@ -219,7 +230,7 @@ const _: () = {
     assert!(size_of::<ListenerKey>() == 24 && align_of::<ListenerKey>() == 8);
     assert!(offset_of!(ListenerKey, port) == 16 && offset_of!(ListenerKey, version) == 20);
     assert!(size_of::<HeartbeatSlot>() == 64 && align_of::<HeartbeatSlot>() == 64);
-    assert!(offset_of!(HeartbeatSlot, beat_ns) == 0);
+    assert!(offset_of!(HeartbeatSlot, beat_ns) == 0 && offset_of!(HeartbeatSlot, ready) == 8);
     assert!(size_of::<CounterBlock>() == 8 * Counter::COUNT + 32 && align_of::<CounterBlock>() == 8);
     // The loader maps all slots at once; the kernel rounds the map up to whole pages.
     assert!(size_of::<HeartbeatSlot>() * MAX_WORKERS as usize == 4096);

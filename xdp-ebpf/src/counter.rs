@@ -23,6 +23,8 @@ pub enum Counter {
     Redirect,
     /// A STUN Binding request, answered.
     AnswerStun,
+    /// An OPTIONS ping of a peer, answered.
+    AnswerOptions,
     /// From a banned address.
     DropBanned,
     /// From a banned prefix.
@@ -86,9 +88,10 @@ impl Counter {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every counter, in the order of their discriminants.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Redirect,
         Self::AnswerStun,
+        Self::AnswerOptions,
         Self::DropBanned,
         Self::DropBannedPrefix,
         Self::DropKeepAlive,
@@ -149,6 +152,7 @@ impl Counter {
         match self {
             Self::Redirect => ("redirect", "SIP given to an AF_XDP socket of its queue"),
             Self::AnswerStun => ("answer_stun", "STUN Binding requests that were answered at once"),
+            Self::AnswerOptions => ("answer_options", "OPTIONS pings of peers that were answered at once"),
             Self::DropBanned => ("drop_banned", "from a banned address"),
             Self::DropBannedPrefix => ("drop_banned_prefix", "from a banned network"),
             Self::DropKeepAlive => {

@@ -14,6 +14,7 @@ mod abi;
 mod counter;
 #[cfg(feature = "loader")]
 mod loader;
+pub mod ping;
 pub mod source;
 
 pub use abi::{

@@ -15,7 +15,8 @@
 //! 5. whose is it? The worker's that the hash of the Call-ID names (`strowger_wire::steer`); with one worker, or
 //!    when flows are steered, the queue's, and no byte of SIP is read;
 //! 6. does this worker live?
-//! 7. redirect to its socket on this queue, with PASS for an empty slot.
+//! 7. is it a peer's OPTIONS ping, and would the worker answer it with a 200? Then that is done here (`ping`);
+//! 8. redirect to its socket on this queue, with PASS for an empty slot.
 //!
 //! The whole packet lies between `data` and `data_end`. One in several buffers never comes here: the program
 //! isn't `xdp.frags`, so drivers refuse it at an MTU for which they need them, and generic XDP makes the packet
@@ -36,6 +37,8 @@ mod answer;
 mod frame;
 #[path = "program/maps.rs"]
 mod maps;
+#[path = "program/ping.rs"]
+mod ping;
 #[path = "program/police.rs"]
 mod police;
 
@@ -59,6 +62,8 @@ static WORKERS: Global<u32> = Global::new(1);
 static BY_CALL_ID: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static STEERING_KEY: Global<[u64; 2]> = Global::new([0; 2]);
+#[unsafe(no_mangle)]
+static ANSWER_OPTIONS: Global<u32> = Global::new(0);
 
 /// The entry point; the name is what `bpftool prog` and `ip link` show.
 #[xdp]
@@ -106,6 +111,14 @@ fn judge(ctx: &XdpContext) -> Result<Counter, Counter> {
     let owner = worker_of_queue(queue, WORKERS.load());
     if owner != worker {
         beats(owner)?;
+    }
+    // Nobody is to be told that a node is there which would not say so itself.
+    if ANSWER_OPTIONS.load() != 0
+        && let Some(asked) = ping::may_be(&frame, &datagram)
+        && maps::is_ready(worker)
+        && ping::answer(ctx.ctx, &asked)
+    {
+        return Ok(Counter::AnswerOptions);
     }
     // The slot of a socket that was closed is empty again, so this is not only a matter of start-up.
     if maps::redirect(queue, worker) { Ok(Counter::Redirect) } else { Err(Counter::PassNoSocket) }

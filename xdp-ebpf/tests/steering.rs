@@ -166,6 +166,23 @@ fn one_worker_gets_everything() {
     assert_eq!(served.verdict("no Call-ID", &to(V4).payload(vec![b'x'; 600]).bytes()), Counter::Redirect);
 }
 
+/// Where flows are steered, a queue has one worker, whatever the message says and however many there are.
+#[test]
+fn flows_are_not_looked_into() {
+    let options = LoadOptions { workers: 2, steering: Steering::Flow, ..LoadOptions::default() };
+    let Some(served) = Served::new(&[V4, V6], &options) else { return };
+    for number in 0..8 {
+        let packet = to(V4).payload(message(&format!("Call-ID: {number}\r\n"))).bytes();
+        alive(&served, false);
+        assert_eq!(served.verdict("its worker lives", &packet), Counter::Redirect);
+        alive(&served, true);
+        served.hearts[0].beat(0);
+        assert_eq!(served.verdict("another one does", &packet), Counter::PassNoHeartbeat);
+    }
+    alive(&served, false);
+    assert_eq!(served.verdict("no Call-ID", &to(V4).payload(message("")).bytes()), Counter::Redirect);
+}
+
 #[test]
 fn another_key_is_another_choice() {
     let Some(served) = served(2) else { return };

@@ -412,6 +412,11 @@ pub(crate) enum Domain {
 }
 
 impl Domain {
+    /// Whether it is this address.
+    pub(crate) fn is(&self, address: IpAddr) -> bool {
+        matches!(self, Self::Address(own) if *own == address)
+    }
+
     /// `None` when the text is neither an address (IPv6 with or without brackets) nor a host name.
     fn read(text: &str) -> Option<Self> {
         let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);

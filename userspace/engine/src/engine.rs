@@ -233,6 +233,12 @@ impl Engine {
         self.element.admission.set_pressure(percent);
     }
 
+    /// Whether an OPTIONS from a trusted peer would get a 200 now: the engine is not [draining](Self::drain), and there
+    /// is not so much to do that anything is refused.
+    pub fn is_ready(&mut self, now: Time) -> bool {
+        self.element.is_ready(now)
+    }
+
     /// Handles one datagram. `message` holds it, with free room around it for what is added; after
     /// [`Verdict::Send`] it holds what is to be sent.
     pub fn handle(&mut self, now: Time, flow: Flow, message: &mut Buffer<'_>) -> Verdict {

@@ -14,6 +14,13 @@ use siphasher::sip128::{SipHasher13 as SipHasher13x128, SipHasher24 as SipHasher
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Key([u8; 16]);
 
+impl Key {
+    /// For somebody else who has to make the same.
+    pub(crate) fn octets(self) -> [u8; 16] {
+        self.0
+    }
+}
+
 /// One key for each purpose.
 #[derive(Clone, Copy)]
 pub(crate) struct Keys {
@@ -232,7 +239,7 @@ impl<H: Hasher> Prf<H> {
 }
 
 /// Digits of [`write_base32`]: lower case only, because tokens are compared without case (RFC 3261 section 7.3.1).
-const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+pub(crate) const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// Writes the low `5 * out.len()` bits of `n`, most significant digit first.
 pub(crate) fn write_base32(mut n: u64, out: &mut [u8]) {

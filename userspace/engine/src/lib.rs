@@ -55,6 +55,7 @@ mod gruu;
 mod keys;
 mod location;
 mod outbox;
+mod ping;
 mod plant;
 mod proxy;
 mod refusal;
@@ -83,6 +84,7 @@ pub use digest::Algorithm;
 pub use engine::{Engine, Flow, Level, Occupancy, Reason, Verdict};
 pub use gateway::{Gateway, GatewayHealth, GatewayTarget, Probe, TargetReport};
 pub use location::{FORMAT, Lineage, Location, NotInherited, RegisteredContact, Registration};
+pub use ping::PingFacts;
 #[cfg(feature = "plant")]
 pub use plant::Plant;
 pub use routing::{IpPrefix, RouteAction, RouteRule, RouteSource};

@@ -16,6 +16,8 @@ use crate::text::Text;
 
 /// Methods this server carries out when a request is for itself.
 pub(crate) const ALLOW: &str = "OPTIONS, REGISTER";
+/// The header line that says so.
+pub(crate) const ALLOW_LINE: &str = "Allow: OPTIONS, REGISTER";
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug)]

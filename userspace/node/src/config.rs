@@ -10,7 +10,7 @@ mod policing;
 mod routes;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -574,6 +574,12 @@ impl Config {
         if let Some((key, problem)) = self.policing.problem() {
             return wrong(&format!("policing.{key}"), problem);
         }
+        // The program doesn't ask for credentials, so it may speak for an engine that doesn't either.
+        if let Some(peer) = self.policing.answer_options.iter().find(|peer| !self.trusts(**peer)) {
+            let problem =
+                format!("{peer} has to show credentials; trust it in auth.trusted, or as a gateway");
+            return wrong("policing.answer_options", problem);
+        }
 
         let l = &self.limits;
         for (key, value) in [("transactions", l.transactions), ("dialogs", l.dialogs)] {
@@ -585,6 +591,15 @@ impl Config {
         let error = self.engine([1; secret::LENGTH]).validate().err()?.to_string();
         let (key, problem) = error.split_once(": ").unwrap_or(("sip", &error));
         wrong(key, problem.to_owned())
+    }
+
+    /// Whether the engine asks a source for no credentials.
+    fn trusts(&self, source: IpAddr) -> bool {
+        let source = source.to_canonical();
+        let gateways = self.gateways.values().filter(|gateway| gateway.trusted);
+        !self.auth.required
+            || self.auth.trusted.iter().any(|network| network.0.contains(source))
+            || gateways.flat_map(|gateway| &gateway.targets).any(|target| target.address.ip() == source)
     }
 
     /// What the engine is told.

@@ -119,7 +119,7 @@ impl Plane {
             Some(nic) => {
                 let cpu_of = |at| crew.layout.cpu_of(at);
                 let nic::Opened { facts, mut program, shares } =
-                    nic.open(config, crew.layout.workers(), crew.steering, None, cpu_of)?;
+                    nic.open(config, crew.layout.workers(), (crew.steering, &crew.pings), None, cpu_of)?;
                 let police = Police::start(config, &mut program, crew.layout.count)?;
                 Fitting { facts, program: Some(program), shares, police, succession: None }
             }

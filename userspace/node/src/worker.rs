@@ -380,6 +380,9 @@ impl Worker {
         self.lane.exchange.beat(now);
         if let Some(heartbeat) = &self.heartbeat {
             heartbeat.beat(now.as_nanos());
+            if heartbeat.is_spoken_for() {
+                heartbeat.set_ready(self.lane.engine.is_ready(now));
+            }
         }
         self.rings_turn(now, batch)
     }

@@ -13,6 +13,7 @@
 //! * [`Headers`] writes the headers of an outgoing datagram immediately before its payload.
 //! * [`opening`] tells SIP from what else comes to its port.
 //! * [`steer`] finds the worker that a message belongs to, for the kernel side and for userspace alike.
+//! * [`SipHash`] is what both sides hash with where there is no library.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -23,6 +24,7 @@ mod ethernet;
 mod headers;
 mod load;
 mod opening;
+mod siphash;
 pub mod steer;
 
 pub use checksum::{ChecksumState, ipv4_header_valid, udp_checksum_state};
@@ -31,6 +33,7 @@ pub use ethernet::{MacAddr, VlanTag, VlanTags};
 pub use headers::{Headers, WriteError};
 pub use load::{Load, Window};
 pub use opening::{Opening, STUN_COOKIE, STUN_LEN, opening};
+pub use siphash::SipHash;
 
 /// Bytes of an Ethernet header without VLAN tags: two addresses and the EtherType.
 pub const ETHERNET_LEN: usize = 14;

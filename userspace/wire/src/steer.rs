@@ -22,6 +22,7 @@ use core::fmt;
 
 use crate::Load;
 use crate::bytes::{equal, through_first, up_to_space, word};
+use crate::siphash::SipHash;
 
 /// Steps of [`scan`]'s search for the header line. A step goes on by eight bytes, or to the next line: eleven
 /// steps for two lines of forty bytes, so that this many reach well beyond the first kilobyte.
@@ -77,7 +78,7 @@ pub const fn worker_of(hash: u64, workers: u32) -> u32 {
 
 /// The hash of a Call-ID.
 pub fn hash(key: &SteeringKey, call_id: &[u8]) -> u64 {
-    let mut state = SipHash13::new(key);
+    let mut state = SipHash13::new(key.0);
     let (words, rest) = call_id.as_chunks::<8>();
     for word in words {
         state.compress(u64::from_le_bytes(*word));
@@ -236,7 +237,7 @@ enum Gap {
 /// Hashes the value at `at`. The byte that ends it must lie before `end`, the end of the message.
 #[inline(always)]
 fn hash_value<L: Load + ?Sized>(key: &SteeringKey, frame: &L, at: usize, end: usize) -> Option<u64> {
-    let mut state = SipHash13::new(key);
+    let mut state = SipHash13::new(key.0);
     for word_index in 0..VALUE_WORDS {
         let len = word_index * 8;
         let word = word(frame, at + len)?;
@@ -256,54 +257,6 @@ fn hash_value<L: Load + ?Sized>(key: &SteeringKey, frame: &L, at: usize, end: us
     None
 }
 
-/// SipHash with one round for each word and three at the end (Aumasson and Bernstein, 2012; the variant that the
-/// standard libraries of Rust, Python and Ruby use for their tables).
-struct SipHash13([u64; 4]);
-
-impl SipHash13 {
-    #[inline(always)]
-    fn new(key: &SteeringKey) -> Self {
-        let [k0, k1] = key.0;
-        Self([
-            k0 ^ 0x736f_6d65_7073_6575,
-            k1 ^ 0x646f_7261_6e64_6f6d,
-            k0 ^ 0x6c79_6765_6e65_7261,
-            k1 ^ 0x7465_6462_7974_6573,
-        ])
-    }
-
-    #[inline(always)]
-    fn compress(&mut self, word: u64) {
-        self.0[3] ^= word;
-        self.round();
-        self.0[0] ^= word;
-    }
-
-    /// `rest` is what is left after the last whole word, at most seven bytes; `len` counts all bytes.
-    #[inline(always)]
-    fn finish(mut self, rest: u64, len: u64) -> u64 {
-        self.compress(rest | len << 56);
-        self.0[2] ^= 0xff;
-        self.round();
-        self.round();
-        self.round();
-        let [v0, v1, v2, v3] = self.0;
-        v0 ^ v1 ^ v2 ^ v3
-    }
-
-    #[inline(always)]
-    fn round(&mut self) {
-        let [mut v0, mut v1, mut v2, mut v3] = self.0;
-        v0 = v0.wrapping_add(v1);
-        v2 = v2.wrapping_add(v3);
-        v1 = v1.rotate_left(13) ^ v0;
-        v3 = v3.rotate_left(16) ^ v2;
-        v0 = v0.rotate_left(32);
-        v2 = v2.wrapping_add(v1);
-        v0 = v0.wrapping_add(v3);
-        v1 = v1.rotate_left(17) ^ v2;
-        v3 = v3.rotate_left(21) ^ v0;
-        v2 = v2.rotate_left(32);
-        self.0 = [v0, v1, v2, v3];
-    }
-}
+/// With one round for each word and three at the end, as the standard libraries of Rust, Python and Ruby use it for their
+/// tables.
+type SipHash13 = SipHash<1, 3>;

@@ -5,7 +5,8 @@ use std::hash::Hasher as _;
 use std::path::Path;
 
 use proptest::prelude::*;
-use siphasher::sip::SipHasher13;
+use siphasher::sip::{SipHasher13, SipHasher24};
+use strowger_wire::SipHash;
 use strowger_wire::steer::{SteeringKey, call_id, hash, message_hash, scan, worker_of};
 
 const KEY: SteeringKey = SteeringKey::from_bytes(*b"sixteen secrets!");
@@ -265,6 +266,17 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    /// As the XDP program makes To tags, word by word.
+    #[test]
+    fn siphash_2_4_is_the_librarys(bytes in proptest::collection::vec(any::<u8>(), 0..300), key: [u8; 16]) {
+        let (halves, _) = key.as_chunks::<8>();
+        let mut state = SipHash::<2, 4>::new([u64::from_le_bytes(halves[0]), u64::from_le_bytes(halves[1])]);
+        let (words, rest) = bytes.as_chunks::<8>();
+        words.iter().for_each(|word| state.compress(u64::from_le_bytes(*word)));
+        let rest = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        prop_assert_eq!(state.finish(rest, bytes.len() as u64), SipHasher24::new_with_key(&key).hash(&bytes));
+    }
 
     #[test]
     fn any_bytes_agree(message in pieces()) {

@@ -252,6 +252,12 @@ pub enum MapError {
     /// The program was loaded without bans.
     #[error("the XDP program was loaded without bans: see policing.bans")]
     NoBans,
+    /// OPTIONS pings can't be answered by the program as they are to be.
+    #[error("policing.answer_options: {reason}")]
+    Pings {
+        /// What is too much.
+        reason: &'static str,
+    },
     /// The map of listeners is full.
     #[error("more than {limit} listening addresses: {MAX_LISTENERS} can be steered")]
     TooManyListeners {

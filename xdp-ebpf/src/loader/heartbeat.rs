@@ -1,5 +1,6 @@
 //! Workers' beats: the map of heartbeats, mapped into this process, so that a beat is one store.
 
+use std::mem::offset_of;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,11 +13,19 @@ use crate::{HeartbeatSlot, MAX_WORKERS};
 pub struct Heartbeat {
     page: Arc<MappedWords>,
     worker: u32,
+    spoken_for: bool,
 }
 
 impl Heartbeat {
-    pub(super) fn new(page: &Arc<MappedWords>, worker: u32) -> Option<Self> {
-        (worker < MAX_WORKERS).then(|| Self { page: Arc::clone(page), worker })
+    pub(super) fn new(page: &Arc<MappedWords>, worker: u32, spoken_for: bool) -> Option<Self> {
+        (worker < MAX_WORKERS).then(|| Self { page: Arc::clone(page), worker, spoken_for })
+    }
+
+    /// Whether the program answers pings in the worker's place, and so has to know whether it [is
+    /// ready](Self::set_ready).
+    #[inline]
+    pub fn is_spoken_for(&self) -> bool {
+        self.spoken_for
     }
 
     /// Whose it is.
@@ -27,15 +36,26 @@ impl Heartbeat {
     /// Says that the worker lived at `now_ns` of CLOCK_MONOTONIC. One relaxed store, no system call.
     #[inline]
     pub fn beat(&self, now_ns: u64) {
-        const WORDS: usize = size_of::<HeartbeatSlot>() / 8;
-        if let Some(beat) = self.page.word(self.worker as usize * WORDS) {
-            beat.store(now_ns, Ordering::Relaxed);
+        self.store(offset_of!(HeartbeatSlot, beat_ns), now_ns);
+    }
+
+    /// Says whether the worker would answer an OPTIONS ping with a 200 now; before it is said, it would not. Likewise.
+    #[inline]
+    pub fn set_ready(&self, ready: bool) {
+        self.store(offset_of!(HeartbeatSlot, ready), ready.into());
+    }
+
+    #[inline]
+    fn store(&self, offset: usize, value: u64) {
+        if let Some(word) = self.page.word((self.worker as usize * size_of::<HeartbeatSlot>() + offset) / 8) {
+            word.store(value, Ordering::Relaxed);
         }
     }
 }
 
 impl Drop for Heartbeat {
     fn drop(&mut self) {
+        self.set_ready(false);
         self.beat(0);
     }
 }

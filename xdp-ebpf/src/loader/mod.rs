@@ -16,6 +16,7 @@ mod known;
 mod listeners;
 mod mapped;
 mod packet_log;
+mod ping;
 mod policing;
 mod size;
 mod switchboard;
@@ -38,6 +39,7 @@ pub use error::{AttachError, LoadError, MapError, Occupant};
 pub use heartbeat::Heartbeat;
 pub use known::KnownSources;
 pub use packet_log::PacketLog;
+pub use ping::Pings;
 pub use policing::{BAN_ROOM, Budgets, Junk, MAX_BUDGETS, MAX_KNOWN, Policing};
 pub use size::ProgramSize;
 pub use test_run::{Arrival, TestRun};
@@ -46,6 +48,7 @@ use self::access::Bans;
 use self::attach::Link;
 use self::listeners::Listeners;
 use self::mapped::MappedWords;
+use self::ping::PingMaps;
 use self::policing::Constants;
 use self::switchboard::Switchboard;
 use crate::source::{BanSet, KnownSet, SourceKey};
@@ -109,10 +112,12 @@ pub struct Program {
     heartbeats: Arc<MappedWords>,
     access_list: Option<AccessList>,
     known: Option<KnownSources>,
+    pings: PingMaps,
     packet_log: Option<PacketLog>,
     source_key: SourceKey,
     queues: u32,
     workers: u32,
+    answers_pings: bool,
     link: Option<Link>,
 }
 
@@ -181,6 +186,7 @@ impl Program {
             .override_global(constant::STRANGERS, &police.strangers, true)
             .override_global(constant::DROP_JUNK, &police.drop_junk, true)
             .override_global(constant::ANSWER_STUN, &police.answer_stun, true)
+            .override_global(constant::ANSWER_OPTIONS, &police.answer_options, true)
             .map_max_entries(map::BANS, police.ban_sets.max(1))
             .map_max_entries(map::KNOWN, police.known_sets.max(1))
             .map_max_entries(map::BUDGETS, police.budget_sets.max(1))
@@ -210,6 +216,7 @@ impl Program {
                 Some(KnownSources { table, sets, key: source_key })
             }
         };
+        let pings = PingMaps { shape: take(&mut ebpf, map::PINGS)?, peers: take(&mut ebpf, map::PEERS)? };
         let access_list = AccessList::new(bans, take(&mut ebpf, map::PREFIXES)?, switches.clone());
         Ok(Self {
             ebpf,
@@ -220,10 +227,12 @@ impl Program {
             heartbeats: Arc::new(heartbeats),
             access_list: Some(access_list),
             known,
+            pings,
             packet_log,
             source_key,
             queues: options.queues,
             workers: options.workers,
+            answers_pings: options.policing.answer_options,
             link: None,
         })
     }
@@ -290,8 +299,22 @@ impl Program {
     ///
     /// [`MapError::NoSuchWorker`].
     pub fn heartbeat(&self, worker: u32) -> Result<Heartbeat, MapError> {
-        let heart = if worker < self.workers { Heartbeat::new(&self.heartbeats, worker) } else { None };
+        let heart = if worker < self.workers {
+            Heartbeat::new(&self.heartbeats, worker, self.answers_pings)
+        } else {
+            None
+        };
         heart.ok_or(MapError::NoSuchWorker { worker, workers: self.workers })
+    }
+
+    /// Has the program answer these pings, where [`Policing::answer_options`] asked for it and as long as the worker
+    /// whose they are [is ready](Heartbeat::set_ready).
+    ///
+    /// # Errors
+    ///
+    /// [`MapError::Pings`] for what there is no room for, [`MapError::Kernel`].
+    pub fn answer_pings(&mut self, pings: &Pings) -> Result<(), MapError> {
+        self.pings.write(pings)
     }
 
     /// Who is trusted and who is banned, once: it belongs to whoever decides that, and may outlive the program.

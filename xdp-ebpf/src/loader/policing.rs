@@ -21,6 +21,8 @@ pub struct Policing {
     pub budgets: Option<Budgets>,
     /// Whether STUN Binding requests on a listener's port are answered by the program (XDP_TX).
     pub answer_stun: bool,
+    /// Whether OPTIONS pings are: see [`Program::answer_pings`](super::Program::answer_pings).
+    pub answer_options: bool,
 }
 
 /// What happens to datagrams to a listener that are neither SIP nor STUN by their first bytes, keep-alives included.
@@ -74,6 +76,7 @@ pub(super) struct Constants {
     pub(super) strangers: [u64; 2],
     pub(super) drop_junk: u32,
     pub(super) answer_stun: u32,
+    pub(super) answer_options: u32,
 }
 
 impl Constants {
@@ -82,6 +85,7 @@ impl Constants {
             ban_sets: if policing.bans { BAN_ROOM / crate::source::BANS_OF_A_SET as u32 } else { 0 },
             drop_junk: u32::from(policing.junk == Junk::Drop),
             answer_stun: u32::from(policing.answer_stun),
+            answer_options: u32::from(policing.answer_options),
             ..Self::default()
         };
         if let Some(budgets) = policing.budgets {
@@ -136,7 +140,7 @@ mod tests {
     fn nothing_is_on_by_itself() {
         let constants = Constants::new(&Policing::default()).unwrap();
         let all = [constants.ban_sets, constants.known_sets, constants.budget_sets, constants.drop_junk];
-        assert_eq!((all, constants.answer_stun), ([0; 4], 0));
+        assert_eq!((all, constants.answer_stun, constants.answer_options), ([0; 4], 0, 0));
     }
 
     #[test]

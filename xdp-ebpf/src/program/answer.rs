@@ -9,7 +9,7 @@ use core::arch::asm;
 
 use aya_ebpf::helpers::generated::bpf_xdp_adjust_tail;
 use aya_ebpf::programs::XdpContext;
-use strowger_wire::{Datagram, ETHERNET_LEN, IpVersion, Load as _, STUN_COOKIE, STUN_LEN};
+use strowger_wire::{Datagram, ETHERNET_LEN, IpVersion, Load as _, STUN_COOKIE, STUN_LEN, Window as _};
 
 use crate::frame::Frame;
 
@@ -56,7 +56,7 @@ pub(crate) fn stun(ctx: &XdpContext, frame: &Frame<'_>, datagram: &Datagram) -> 
 
 /// Whether the source is an address that one host can have: no multicast, broadcast, loopback or unspecified one.
 #[inline(always)]
-fn is_one_host(datagram: &Datagram) -> bool {
+pub(crate) fn is_one_host(datagram: &Datagram) -> bool {
     let [head, tail] = datagram.src.address.words();
     match datagram.version {
         IpVersion::V4 => !matches!((u64::from_be(tail) >> 24) as u8, 0 | 127 | 224..),
@@ -72,16 +72,15 @@ fn transaction(frame: &Frame<'_>, at: usize) -> Option<[u32; 3]> {
 
 /// Sends the frame back to whom it came from; tags stay.
 #[inline(always)]
-fn swap_hosts(frame: &Frame<'_>) {
+pub(crate) fn swap_hosts(frame: &Frame<'_>) {
     const _: () = assert!(ETHERNET_LEN == 14);
-    if let (Some(dst), Some(dst_end), Some(src), Some(src_end)) =
-        (frame.u32(0), frame.u16(4), frame.u32(6), frame.u16(10))
-    {
-        // Twelve bytes: three words, of which the middle one has an end and a beginning.
-        let middle = u32::from(src_end) | u32::from(dst as u16) << 16;
-        let last = dst >> 16 | u32::from(dst_end) << 16;
-        frame.put(0, &[src, middle, last]);
-    }
+    let Some(hosts) = frame.window::<12>(0) else { return };
+    let (dst, dst_end) = (hosts.u32::<0>(), hosts.u16::<4>());
+    let (src, src_end) = (hosts.u32::<6>(), hosts.u16::<10>());
+    // Twelve bytes: three words, of which the middle one has an end and a beginning.
+    let middle = u32::from(src_end) | u32::from(dst as u16) << 16;
+    let last = dst >> 16 | u32::from(dst_end) << 16;
+    frame.put(0, &[src, middle, last]);
 }
 
 /// The two halves of the answer's payload that don't depend on the address: STUN header, and the attribute up to the
@@ -140,16 +139,58 @@ fn over_ipv6(datagram: &Datagram, transaction: [u32; 3]) -> [u32; WORDS_V6] {
 /// The second word of the UDP header: length and checksum, over the pseudo-header whose sum is `pseudo`.
 #[inline(always)]
 fn udp(pseudo: u64, ports: u32, udp_len: u32, payload: &[u32]) -> u32 {
+    udp_end(payload.iter().fold(pseudo, |sum, word| sum + u64::from(*word)), ports, udp_len)
+}
+
+/// The same from the sum of pseudo-header and payload.
+#[inline(always)]
+fn udp_end(sum: u64, ports: u32, udp_len: u32) -> u32 {
     let length = (udp_len << 16).to_be();
-    let sum = payload.iter().fold(pseudo, |sum, word| sum + u64::from(*word));
     let sum = checksum(sum + u64::from(ports) + u64::from(length));
     // Zero would say that there is none (RFC 768).
     length | u32::from(if sum == 0 { 0xffff } else { sum }) << 16
 }
 
-/// The checksum of words as they lie, of at most 64 of them (RFC 1071, 2 (B): in the machine's order, both ways).
+/// Writes IPv4 and UDP headers at `l3`, from one end to the other (the words of their addresses, and their ports), for
+/// `udp_len` octets of which pseudo-header and payload have this sum. A payload lies behind them.
 #[inline(always)]
-fn checksum(sum: u64) -> u16 {
+pub(crate) fn put_ipv4(
+    frame: &Frame<'_>,
+    l3: usize,
+    (to, from): ([u64; 2], [u64; 2]),
+    (from_port, to_port): (u16, u16),
+    (udp_len, sum): (u32, u64),
+) {
+    let (source, destination) = ((from[1] >> 32) as u32, (to[1] >> 32) as u32);
+    let head = [(0x4500_0000 | (udp_len + 20)).to_be(), 0x4000_u32.to_be()];
+    let ttl = (TTL << 24 | UDP << 16).to_be();
+    let ip = checksum(head[0] as u64 + head[1] as u64 + ttl as u64 + source as u64 + destination as u64);
+    let ttl = ttl | (ip as u32) << 16;
+    let ports = (u32::from(from_port) << 16 | u32::from(to_port)).to_be();
+    let udp = udp_end(sum, ports, udp_len);
+    frame.put(l3, &[head[0], head[1], ttl, source, destination, ports, udp]);
+}
+
+/// The same over IPv6.
+#[inline(always)]
+pub(crate) fn put_ipv6(
+    frame: &Frame<'_>,
+    l3: usize,
+    (to, from): ([u64; 2], [u64; 2]),
+    (from_port, to_port): (u16, u16),
+    (udp_len, sum): (u32, u64),
+) {
+    let words = |[head, tail]: [u64; 2]| [head as u32, (head >> 32) as u32, tail as u32, (tail >> 32) as u32];
+    let ([a, b, c, d], [e, f, g, h]) = (words(from), words(to));
+    let head = [0x6000_0000_u32.to_be(), (udp_len << 16 | UDP << 8 | TTL).to_be()];
+    let ports = (u32::from(from_port) << 16 | u32::from(to_port)).to_be();
+    let udp = udp_end(sum, ports, udp_len);
+    frame.put(l3, &[head[0], head[1], a, b, c, d, e, f, g, h, ports, udp]);
+}
+
+/// The checksum of words as they lie, from their sum (RFC 1071, 2 (B): in the machine's order, both ways).
+#[inline(always)]
+pub(crate) fn checksum(sum: u64) -> u16 {
     let sum = (sum & 0xffff_ffff) + (sum >> 32);
     let sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
     let sum = (sum & 0xffff) + (sum >> 16);
@@ -158,6 +199,15 @@ fn checksum(sum: u64) -> u16 {
 }
 
 impl Frame<'_> {
+    /// Writes eight bytes at `offset`; false, and nothing, when the frame ends before their end.
+    #[inline(always)]
+    pub(crate) fn put64(&self, offset: usize, word: u64) -> bool {
+        let Some(at) = self.room(offset, 8) else { return false };
+        // SAFETY: as in `put`.
+        unsafe { asm!("*(u64 *)({} + 0) = {}", in(reg) at, in(reg) word, options(nostack)) };
+        true
+    }
+
     /// Writes words, as they are to lie, from `offset` on; nothing when the frame ends before them.
     #[inline(always)]
     fn put<const N: usize>(&self, offset: usize, words: &[u32; N]) {

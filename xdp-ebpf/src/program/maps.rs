@@ -11,6 +11,7 @@ use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
 use aya_ebpf::maps::{Array, PerCpuArray, XskMap};
+use strowger_xdp::ping::{PEER_SETS, PeerSet, Scratch, Shape};
 use strowger_xdp::source::{BanSet, BudgetSet, KnownSet};
 use strowger_xdp::{
     Counter, CounterBlock, HEARTBEAT_STALE_NS, HeartbeatSlot, LISTENER_SETS, ListenerKey, ListenerSet,
@@ -46,6 +47,13 @@ static BANS: Array<BanSet> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 static KNOWN: Array<KnownSet> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static BUDGETS: Array<BudgetSet> = Array::with_max_entries(1, 0);
+
+#[map]
+static PINGS: Array<Shape> = Array::with_max_entries(1, BPF_F_RDONLY_PROG);
+#[map]
+static PEERS: Array<PeerSet> = Array::with_max_entries(PEER_SETS, BPF_F_RDONLY_PROG);
+#[map]
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
 #[map]
 static PREFIXES: LpmTrie<[u64; 2], u32> = LpmTrie::with_max_entries(MAX_PREFIXES, 0);
@@ -96,6 +104,24 @@ pub(crate) fn budgets(set: u32) -> Option<*mut BudgetSet> {
     BUDGETS.get_ptr_mut(set)
 }
 
+/// What pings are known by.
+#[inline(always)]
+pub(crate) fn shape() -> Option<*const Shape> {
+    PINGS.get_ptr(0)
+}
+
+/// A set of the table of peers.
+#[inline(always)]
+pub(crate) fn peers(set: u32) -> Option<*const PeerSet> {
+    PEERS.get_ptr(set)
+}
+
+/// This CPU's memory for a ping.
+#[inline(always)]
+pub(crate) fn scratch() -> Option<*mut Scratch> {
+    SCRATCH.get_ptr_mut(0)
+}
+
 /// What this CPU has to itself.
 #[inline(always)]
 pub(crate) fn this_cpu() -> Option<&'static mut CounterBlock> {
@@ -141,6 +167,13 @@ pub(crate) fn liveness(worker: u32) -> Liveness {
     }
     // The coarse clock lags, so a beat may seem to come from the future: that is age 0.
     if now_ns().saturating_sub(beat_ns) > HEARTBEAT_STALE_NS { Liveness::Stale } else { Liveness::Alive }
+}
+
+/// Whether `worker`, which lives, would answer a ping with a 200 now.
+#[inline(always)]
+pub(crate) fn is_ready(worker: u32) -> bool {
+    // SAFETY: as in `liveness`.
+    HEARTBEATS.get_ptr(worker).is_some_and(|slot| unsafe { (&raw const (*slot).ready).read_volatile() != 0 })
 }
 
 /// Gives the packet to the socket of `worker` on `queue`; false when there is none.

@@ -25,6 +25,16 @@ pub(crate) struct Packet {
     payload: Vec<u8>,
     padding: usize,
     cut: Option<usize>,
+    checksum: Checksum,
+}
+
+/// What stands in the UDP header for a checksum.
+#[derive(Clone, Copy)]
+enum Checksum {
+    None,
+    Whole,
+    /// Of the pseudo-header alone, as a sender leaves it to a NIC.
+    Partial,
 }
 
 /// From 10.77.0.1 or fd77::1, port 5061, to `listener`.
@@ -47,6 +57,7 @@ pub(crate) fn to(listener: &str) -> Packet {
         payload: b"OPTIONS sip:10.77.0.2 SIP/2.0\r\nContent-Length: 0\r\n\r\n".to_vec(),
         padding: 0,
         cut: None,
+        checksum: Checksum::None,
     }
 }
 
@@ -119,6 +130,18 @@ impl Packet {
         self
     }
 
+    /// A UDP checksum that holds, instead of none.
+    pub(crate) fn checksum(mut self) -> Self {
+        self.checksum = Checksum::Whole;
+        self
+    }
+
+    /// The sum of the pseudo-header in its place.
+    pub(crate) fn partial_checksum(mut self) -> Self {
+        self.checksum = Checksum::Partial;
+        self
+    }
+
     /// Bytes after the IP packet.
     pub(crate) fn padding(mut self, bytes: usize) -> Self {
         self.padding = bytes;
@@ -150,7 +173,7 @@ impl Packet {
         frame.extend(self.src.port().to_be_bytes());
         frame.extend(self.dst.port().to_be_bytes());
         frame.extend(self.udp_length.unwrap_or(udp_len as u16).to_be_bytes());
-        frame.extend([0, 0]);
+        frame.extend(self.sum(udp_len).to_be_bytes());
         frame.extend(&self.payload);
         frame.resize(frame.len() + self.padding, 0xaa);
         frame.truncate(self.cut.unwrap_or(frame.len()));
@@ -183,6 +206,31 @@ impl Packet {
                 IpAddr::V4(ip) => frame.extend(ip.octets()),
                 IpAddr::V6(ip) => frame.extend(ip.octets()),
             }
+        }
+    }
+
+    /// RFC 768, word by word.
+    fn sum(&self, udp_len: usize) -> u16 {
+        let mut words = Vec::new();
+        self.put_addresses(&mut words);
+        words.extend([0, 17]);
+        words.extend((udp_len as u16).to_be_bytes());
+        if matches!(self.checksum, Checksum::Whole) {
+            for number in [self.src.port(), self.dst.port(), udp_len as u16] {
+                words.extend(number.to_be_bytes());
+            }
+            words.extend(&self.payload);
+        }
+        let mut sum = 0_u32;
+        for pair in words.chunks(2) {
+            sum += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        match self.checksum {
+            Checksum::None => 0,
+            Checksum::Whole if sum == 0xffff => 0xffff,
+            Checksum::Whole => !(sum as u16),
+            Checksum::Partial => sum as u16,
         }
     }
 }

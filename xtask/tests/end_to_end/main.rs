@@ -39,6 +39,7 @@ mod neighbours;
 mod nic;
 mod options;
 mod phone;
+mod pings;
 mod polling;
 mod relay;
 mod replace;

@@ -15,6 +15,7 @@ use crate::refusal::Refusal;
 use crate::registrar::User;
 use crate::request::Request;
 use crate::sighting::Sighting;
+use crate::time::Time;
 
 impl Element {
     /// Whether the source may send one more message. A gateway carries the calls of many: it has no budget.
@@ -28,6 +29,11 @@ impl Element {
         let Occupancy { transactions, branches, kept, outbox, .. } = self.occupancy();
         let percent = |level: Level| (level.used * 100).checked_div(level.limit).unwrap_or(0).min(100) as u8;
         [transactions, branches, kept, outbox].map(percent).into_iter().max().unwrap_or(0)
+    }
+
+    /// See [`Engine::is_ready`](crate::Engine::is_ready).
+    pub(crate) fn is_ready(&mut self, now: Time) -> bool {
+        !self.draining && self.admission.load(now, self.fullest()) <= admission::FIRST
     }
 
     /// Whether there is room for this request, now and for this source.

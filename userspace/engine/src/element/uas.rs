@@ -12,7 +12,8 @@ use super::{Element, Origin, Step};
 use crate::answer::{Answer, REPLY_GROWTH};
 use crate::counters::Event;
 use crate::engine::Reason;
-use crate::refusal::{ALLOW, Refusal, reply_event};
+use crate::ping;
+use crate::refusal::{Refusal, reply_event};
 use crate::registrar::Registrar;
 use crate::request::{self, Request};
 use crate::sighting::Sighting;
@@ -93,10 +94,9 @@ impl Element {
                 if request.message.has(HeaderName::Require) {
                     return Err(Refusal::Extension(HeaderName::Require));
                 }
-                // Section 11.2. A body of any type is as good as none; there are no extensions yet.
-                answer.offer(&[b"Allow: ", ALLOW.as_bytes()]);
-                answer.offer(&[b"Accept: */*"]);
-                answer.offer(&[b"Supported:"]);
+                for line in ping::LINES {
+                    answer.offer(&[line.as_bytes()]);
+                }
             }
             Method::Other(_) => return Err(Refusal::UnknownMethod),
             _ => return Err(Refusal::Method),

@@ -1,7 +1,11 @@
 //! `policing:`, who is refused before he costs anything, and what is wrong with that section.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
-use strowger_xdp::{Budgets, Junk as DropOrPass, MAX_KNOWN};
+use strowger_engine::PingFacts;
+use strowger_xdp::ping::MAX_PEERS;
+use strowger_xdp::{Budgets, Junk as DropOrPass, MAX_KNOWN, Pings};
 
 use super::Network;
 
@@ -35,6 +39,8 @@ pub(crate) struct Policing {
     pub junk: Junk,
     /// Whether the XDP program answers STUN Binding requests by itself.
     pub answer_stun: bool,
+    /// Peers whose plain OPTIONS pings it answers by itself.
+    pub answer_options: Vec<IpAddr>,
     /// Wrong answers to our own challenges, in quick succession, for which their source is banned; 0 for never.
     pub guesses: u32,
     /// Seconds of a source's first ban for that; each further one is twice as long.
@@ -55,6 +61,7 @@ impl Default for Policing {
             strangers_pps: 0,
             junk: Junk::Pass,
             answer_stun: false,
+            answer_options: Vec::new(),
             guesses: 0,
             ban_time: 300,
             max_ban_time: 86_400,
@@ -76,7 +83,11 @@ pub(crate) enum Junk {
 impl Policing {
     /// Whether anything is asked for that only the XDP program does.
     pub(crate) fn is_on(&self) -> bool {
-        self.bans || self.unknown_pps > 0 || self.junk == Junk::Drop || self.answer_stun
+        self.bans
+            || self.unknown_pps > 0
+            || self.junk == Junk::Drop
+            || self.answer_stun
+            || !self.answer_options.is_empty()
     }
 
     /// The first value that cannot work: its key below `policing`, and why.
@@ -107,6 +118,10 @@ impl Policing {
             if list.len() > NETWORKS {
                 return Some((key, format!("{} networks are more than {NETWORKS}", list.len())));
             }
+        }
+        if self.answer_options.len() > MAX_PEERS {
+            let count = self.answer_options.len();
+            return Some(("answer_options", format!("{count} peers are more than {MAX_PEERS}")));
         }
         if !self.bans && !self.deny.is_empty() {
             return wrong("deny", "needs bans: true");
@@ -148,6 +163,13 @@ impl Policing {
                 known_room,
             }),
             answer_stun: self.answer_stun,
+            answer_options: !self.answer_options.is_empty(),
         }
+    }
+
+    /// The pings that the program answers in the place of an engine with this configuration.
+    pub(crate) fn pings(&self, engine: &strowger_engine::Config) -> Pings {
+        let PingFacts { uris, offered, tag_key, tag_digits } = PingFacts::of(engine);
+        Pings { uris, offered, tag_key, tag_digits, peers: self.answer_options.clone() }
     }
 }

@@ -90,6 +90,7 @@ policing:
   strangers_pps: 20000
   junk: drop
   answer_stun: true
+  answer_options: ["192.0.2.9", "2001:db8::7"]
   guesses: 10
   ban_time: 300
   max_ban_time: 86400
@@ -239,6 +240,7 @@ fn what_is_wrong_with_policing_names_its_key() {
         ("ban_time: 0", "ban_time"),
         ("ban_time: 100, max_ban_time: 99", "max_ban_time"),
         ("max_ban_time: 2592001", "max_ban_time"),
+        ("answer_options: [192.0.2.9]", "answer_options"),
     ] {
         let said = error(&format!("{SMALLEST}policing: {{ {text} }}\n"));
         assert!(said.contains(&format!("policing.{key}: ")), "{text}: {said}");
@@ -247,6 +249,42 @@ fn what_is_wrong_with_policing_names_its_key() {
     let config = parse(SMALLEST).expect("valid");
     assert!(!config.policing.is_on(), "nothing by itself");
     assert_eq!(config.policing.program(1000), strowger_xdp::Policing::default());
+}
+
+/// The program can't ask for credentials: it answers those alone whom the engine would ask for none.
+#[test]
+fn pings_are_answered_for_trusted_peers_alone() {
+    let options = "policing: { answer_options: [192.0.2.9, \"::ffff:10.77.0.1\"] }\n";
+    let auth = |more: &str| format!("auth: {{ required: true, users: u{more} }}\n");
+    let open = SMALLEST;
+    for (text, good) in [
+        (format!("{open}auth: {{ required: false }}\n"), true),
+        (format!("{open}{}", auth("")), false),
+        (format!("{open}{}", auth(", trusted: [192.0.2.9]")), false),
+        (format!("{open}{}", auth(", trusted: [192.0.2.0/24, 10.77.0.1]")), true),
+        (
+            format!(
+                "{open}{}gateways: {{ a: {{ targets: [\"10.77.0.1:5060\"] }} }}\n",
+                auth(", trusted: [192.0.2.9]")
+            ),
+            true,
+        ),
+        (
+            format!(
+                "{open}{}gateways: {{ a: {{ targets: [\"10.77.0.1:5060\"], trusted: false }} }}\n",
+                auth(", trusted: [192.0.2.9]")
+            ),
+            false,
+        ),
+    ] {
+        assert_eq!(parse(&format!("{text}{options}")).is_ok(), good, "{text}");
+    }
+    let peers: Vec<_> = (0..33).map(|n| format!("10.0.0.{n}")).collect();
+    let many = format!(
+        "{open}auth: {{ required: false }}\npolicing: {{ answer_options: [{}] }}\n",
+        peers.join(", ")
+    );
+    assert!(error(&many).contains("policing.answer_options: 33 peers"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use strowger_engine::{Engine, GatewayHealth, Location, Users};
 use strowger_wire::steer::SteeringKey;
-use strowger_xdp::{Program, Steering};
+use strowger_xdp::{Pings, Program, Steering};
 use strowger_xsk::{KernelSocket, Mirror, NextHops};
 
 use super::layout::{Layout, pin};
@@ -31,6 +31,8 @@ use crate::worker::{Exchange, Parts, Spread, StandIn, Worker};
 pub(super) struct Crew {
     pub(super) layout: Layout,
     pub(super) steering: Steering,
+    /// What the program answers in the engines' place, where that is wanted.
+    pub(super) pings: Pings,
     /// One for each worker.
     pub(super) engines: Vec<Engine>,
     pub(super) location: Arc<Location>,
@@ -117,6 +119,7 @@ impl Crew {
             askers: names::start(&config.dns, count + 1)?,
             layout,
             steering,
+            pings: config.policing.pings(&engine_config),
             location,
             gateways,
             next_hops,
@@ -132,7 +135,8 @@ impl Crew {
         fitting: Fitting,
         orders: Arc<Orders>,
     ) -> Result<Plane, Fault> {
-        let Crew { layout, steering, engines, location, gateways, mut exchanges, mut askers, .. } = self;
+        let Crew { layout, steering, pings, engines, location, gateways, mut exchanges, mut askers, .. } =
+            self;
         let (mirror, hops) = self.next_hops.unzip();
         let Fitting { facts, program, shares, police, succession } = fitting;
         let (police, sightings) = police.map_or((None, Vec::new()), |(police, ends)| (Some(police), ends));
@@ -196,7 +200,7 @@ impl Crew {
         if let Some(device) = device {
             let (config, orders) = (config.clone(), Arc::clone(&orders.0));
             let cpus = layout.cpus;
-            let watch = Watch { config, steering, cpus, serving: serving.clone(), refits, orders };
+            let watch = Watch { config, steering, pings, cpus, serving: serving.clone(), refits, orders };
             thread("device-watch".to_owned(), move || watch.run(device, succession))?;
         }
         Ok(Plane {

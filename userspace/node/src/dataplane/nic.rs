@@ -6,7 +6,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use strowger_xdp::source::SourceKey;
-use strowger_xdp::{AttachError, AttachMode, Heartbeat, LoadError, LoadOptions, MapError, Program, Steering};
+use strowger_xdp::{
+    AttachError, AttachMode, Heartbeat, LoadError, LoadOptions, MapError, Pings, Program, Steering,
+};
 use strowger_xsk::{
     BindMode, BusyPoll, Device, Mode as WantedBind, Pages, RingSizes, Socket, SocketConfig, UmemConfig,
     XskError,
@@ -96,11 +98,11 @@ impl Nic {
         &self,
         config: &Config,
         workers: u32,
-        steering: Steering,
+        (steering, pings): (Steering, &Pings),
         source_key: Option<SourceKey>,
         cpu_of: impl Fn(usize) -> Option<usize>,
     ) -> Result<Opened, Fault> {
-        let mut program = load(config, workers, steering, source_key)?;
+        let mut program = load(config, workers, (steering, pings), source_key)?;
         let attached = self.attach(&mut program, config.dataplane.mode)?;
         let sockets = self.sockets(config, (workers, steering), attached, cpu_of)?;
         let (facts, shares) = sockets.connect(&mut program)?;
@@ -208,7 +210,7 @@ impl Sockets {
 pub(super) fn load(
     config: &Config,
     workers: u32,
-    steering: Steering,
+    (steering, pings): (Steering, &Pings),
     source_key: Option<SourceKey>,
 ) -> Result<Program, Fault> {
     let options = LoadOptions {
@@ -222,6 +224,9 @@ pub(super) fn load(
     let mut program = Program::load(&options).map_err(load_fault)?;
     for address in &config.sip.listen {
         program.listen(*address).map_err(map_fault)?;
+    }
+    if options.policing.answer_options {
+        program.answer_pings(pings).map_err(map_fault)?;
     }
     Ok(program)
 }

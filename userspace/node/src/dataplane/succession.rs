@@ -95,7 +95,7 @@ impl Plane {
         let mut crew = Crew::muster(config, users, Layout::of(config)?)?;
         predecessor.same_secret(&handover::seal(&crew.location), path.into(), config)?;
         let mut program = match &crew.layout.nic {
-            Some(_) => Some(nic::load(config, crew.layout.workers(), crew.steering, None)?),
+            Some(_) => Some(nic::load(config, crew.layout.workers(), (crew.steering, &crew.pings), None)?),
             None => None,
         };
         // Who is registered has shown who he is, where everybody is asked.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use strowger_xdp::source::SourceKey;
-use strowger_xdp::{AttachMode, Program, Steering};
+use strowger_xdp::{AttachMode, Pings, Program, Steering};
 use strowger_xsk::Device;
 
 use super::Facts;
@@ -97,6 +97,7 @@ pub(super) struct Succession {
 pub(super) struct Watch {
     pub(super) config: Config,
     pub(super) steering: Steering,
+    pub(super) pings: Pings,
     pub(super) cpus: Vec<usize>,
     pub(super) serving: Serving,
     pub(super) refits: Vec<Arc<Refit>>,
@@ -240,8 +241,13 @@ impl Watch {
     /// The index of the device that is served now.
     fn open(&self, source_key: Option<SourceKey>) -> Result<u32, Fault> {
         let cpu_of = |at| self.cpu_of(at);
-        let Opened { facts, program, shares } =
-            self.nic()?.open(&self.config, self.workers(), self.steering, source_key, cpu_of)?;
+        let Opened { facts, program, shares } = self.nic()?.open(
+            &self.config,
+            self.workers(),
+            (self.steering, &self.pings),
+            source_key,
+            cpu_of,
+        )?;
         let index = facts.device.as_ref().map_or(0, |device| device.index);
         let mode = facts.mode;
         {
