@@ -281,6 +281,7 @@ pub(crate) mod tests {
                     scenario: "call".to_owned(),
                     round,
                     highest: Some(rate + drift),
+                    broke_at: Some(rate * 1.1),
                     ..Search::default()
                 });
             }
@@ -290,6 +291,7 @@ pub(crate) mod tests {
             workers: Some(4),
             scenario: "call".to_owned(),
             highest: Some(5000.0),
+            broke_at: Some(5500.0),
             ..Search::default()
         });
         session.memory.push(Memory {

@@ -71,6 +71,11 @@ mod tests {
         session.peers[1].title = "a | b".to_owned();
         let text = markdown(&session);
         assert!(text.contains("| a \\| b | 9,001 (9,000–9,002) |"), "{text}");
+        for search in session.searches.iter_mut().filter(|search| search.peer == session.peers[1].key) {
+            // The time was up.
+            search.broke_at = None;
+        }
+        assert!(markdown(&session).contains("| a \\| b | ≥ 9,001 (9,000–9,002) |"));
         for table in text.split("\n## ").skip(1).filter(|part| !part.starts_with("Machine")) {
             let lines: Vec<&str> = table.lines().filter(|line| line.starts_with('|')).collect();
             let bars = |line: &str| line.replace("\\|", "").matches('|').count();
