@@ -22,9 +22,6 @@ use crate::transaction::{Begin, First, Keep};
 /// A request that is answered, and its headers when they could all be read.
 pub(crate) type Asked<'m, 'a> = (&'m Message<'a>, Option<&'m Essentials<'a>>);
 
-/// Octets of a message that no path known to section 18.1.1 breaks into fragments.
-const UNFRAGMENTED: usize = 1300;
-
 impl Element {
     /// Keeps the answer to a request with credentials, which are good once: when it comes again it gets the same, and is not
     /// carried out again (section 8.2.7 has no stateless registrars). What comes from somebody who has not shown who he is
@@ -129,16 +126,15 @@ impl Element {
         if let Refusal::Challenge { role, stale } = refusal {
             self.auth.challenge(origin.now, origin.remote, (role, stale), &mut answer.challenges);
         }
-        let source = origin.remote.ip();
-        let answered = !self.config.auth_required || self.proven || method == Method::Cancel;
-        if answered || self.admission.budgets.is_known(source) {
-            answer.room = origin.room.min(UNFRAGMENTED);
+        if !self.config.auth_required || self.proven || method == Method::Cancel {
             return self.reply(origin, (message, headers), method, refusal.code(), plan, answer);
         }
-        // Nobody at this address has shown who he is, so he may not be where he says: he gets no more than he has sent.
+        // Whoever it is has not shown who he is, and may not be where he says: he gets no more than he has sent. Where
+        // somebody has registered he gets the shortest refusal at least, since phones behind one address ask all the time.
+        let source = origin.remote.ip();
         answer.room = self.auth.credit.receive(source, message.datagram().len());
         let step = self.reply(origin, (message, headers), method, refusal.code(), plan, answer)?;
-        if !self.auth.credit.spend(source, plan.edited_len()) {
+        if !self.auth.credit.spend(source, plan.edited_len()) && !self.admission.budgets.is_known(source) {
             return Err(Reason::Withheld);
         }
         Ok(step)
