@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::session::{FLOOR, Purpose, Quantity, Sample, Session};
+use crate::session::{FLOOR, Purpose, Quantity, Sample, Search, Session};
 use crate::spread::Spread;
 
 /// Which way is better.
@@ -111,18 +111,22 @@ pub fn latency(
     }))
 }
 
-/// The highest rates without loss over the rounds; of a peer whose workers were swept, those with its best number.
+/// The searches of a peer; of one whose workers were swept, those with its best number.
+pub fn searches<'a>(
+    session: &'a Session,
+    peer: &'a str,
+    scenario: &'a str,
+) -> impl Iterator<Item = &'a Search> {
+    let best = session.peer(peer).and_then(|peer| peer.workers);
+    let theirs =
+        session.searches.iter().filter(move |search| search.peer == peer && search.scenario == scenario);
+    theirs.filter(move |search| search.workers.is_none() || search.workers == best)
+}
+
+/// The highest rates without loss over the rounds.
 #[must_use]
 pub fn highest(session: &Session, peer: &str, scenario: &str) -> Option<Spread> {
-    let best = session.peer(peer).and_then(|peer| peer.workers);
-    Spread::of(
-        session
-            .searches
-            .iter()
-            .filter(|search| search.peer == peer && search.scenario == scenario)
-            .filter(|search| search.workers.is_none() || search.workers == best)
-            .filter_map(|search| search.highest),
-    )
+    Spread::of(searches(session, peer, scenario).filter_map(|search| search.highest))
 }
 
 /// Octets a binding.
@@ -211,7 +215,7 @@ pub(crate) mod tests {
     use strowger_load::record::{Counts, Cpu, Latency, Leg, Run, Watched};
 
     use super::*;
-    use crate::session::{COPY, KAMAILIO, Memory, Peer, Search};
+    use crate::session::{COPY, KAMAILIO, Memory, Peer};
 
     /// A sample of 1,000 calls that took the machine and the peer so many microseconds each.
     pub(crate) fn sample(
@@ -291,7 +295,6 @@ pub(crate) mod tests {
             workers: Some(4),
             scenario: "call".to_owned(),
             highest: Some(5000.0),
-            broke_at: Some(5500.0),
             ..Search::default()
         });
         session.memory.push(Memory {

@@ -1,8 +1,8 @@
 //! The tables of a report, for HTML and Markdown alike.
 
-use crate::figures::{self, Cost, added, binding, cost, highest, latency};
+use crate::figures::{self, Cost, added, binding, cost, highest, latency, searches};
 use crate::number::{grouped, octets, spread, three};
-use crate::session::{FLOOR, Purpose, Quantity, Session};
+use crate::session::{FLOOR, Purpose, Quantity, Search, Session};
 use crate::spread::Spread;
 use crate::targets;
 
@@ -72,9 +72,7 @@ pub fn rates(session: &Session) -> Option<Table> {
     for peer in &session.peers {
         let cells = scenarios.iter().map(|scenario| {
             let text = spread(highest(session, &peer.key, scenario));
-            let limited = session.searches.iter().any(|search| {
-                search.peer == peer.key && &&search.scenario == scenario && search.is_at_least()
-            });
+            let limited = searches(session, &peer.key, scenario).any(Search::is_at_least);
             if limited && text != NOTHING { format!("≥ {text}") } else { text }
         });
         table.lines.push(std::iter::once(peer.title.clone()).chain(cells).collect());
