@@ -5,6 +5,7 @@
 
 pub mod generator;
 pub mod peers;
+pub mod plan;
 pub mod run;
 pub mod session;
 mod xdp;

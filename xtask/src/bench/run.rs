@@ -13,7 +13,8 @@ use strowger_report::{compare, hgrm, html, markdown, number, targets};
 
 use super::generator::Generator;
 use super::peers::{self, Kind, Peer, Place};
-use super::session::{BINDINGS, Plan, Runner, USERS, commit};
+use super::plan::Plan;
+use super::session::{BINDINGS, Runner, USERS, commit};
 use crate::failure::Doing as _;
 use crate::lab::Lab;
 use crate::progress::{self, Step};
