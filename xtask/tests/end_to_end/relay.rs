@@ -15,7 +15,7 @@ use std::time::Duration;
 use strowger_xtask::namespace::Namespace;
 
 /// How often one and the same datagram may be lost.
-const PATIENCE: u32 = 2;
+const PATIENCE: u32 = 1;
 /// Datagrams remembered on each way; it is forgotten whom we owe patience when they are more.
 const REMEMBERED: usize = 100_000;
 
