@@ -132,7 +132,7 @@ fn who_guesses_is_banned_and_an_operator_has_the_last_word() {
 
 #[test]
 fn scanners_find_nobody() {
-    let Some(bench) = Bench::with(&[SCANNER]) else { return };
+    let Some(bench) = Bench::patient(&[SCANNER]) else { return };
     let node = start(&bench, "MD5", "bans: true, guesses: 10");
     let run = |program: &str, arguments: &[&str]| {
         let mut command = bench.lab.peers.command("timeout");

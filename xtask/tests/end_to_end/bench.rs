@@ -32,7 +32,16 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 impl Bench {
     /// A bench, or nothing when the machine lacks something; see [`turn`].
     pub(crate) fn with(tools: &[Tool]) -> Option<Self> {
-        let turn = turn(tools)?;
+        Self::after(turn(tools)?)
+    }
+
+    /// A bench for a test that waits for timers most of its time and measures nothing: it stands beside one of the
+    /// others. `.config/nextest.toml` names these tests too.
+    pub(crate) fn patient(tools: &[Tool]) -> Option<Self> {
+        Self::after(turn_in("strowger-patient.lock", tools)?)
+    }
+
+    fn after(turn: File) -> Option<Self> {
         let lab = Lab::named(&unique_name()).guard();
         lab.up().unwrap();
         Some(Self {
@@ -127,13 +136,17 @@ impl Drop for Bench {
 /// The turn on this machine: one test at a time, whichever runner starts them, because they would measure each other.
 /// Nothing when the machine lacks root or a tool: then the test is skipped aloud, and under `CI=true` failed.
 pub(crate) fn turn(tools: &[Tool]) -> Option<File> {
+    turn_in("strowger-end-to-end.lock", tools)
+}
+
+fn turn_in(line: &str, tools: &[Tool]) -> Option<File> {
     if !machine::is_root() {
         return skip("not root");
     }
     if let Some(tool) = tools.iter().chain(&[machine::IP]).find(|tool| !tool.present()) {
         return skip(&format!("{} is not installed (apt: {})", tool.program, tool.package));
     }
-    let turn = File::create(std::env::temp_dir().join("strowger-end-to-end.lock")).unwrap();
+    let turn = File::create(std::env::temp_dir().join(line)).unwrap();
     flock(&turn, FlockOperation::LockExclusive).unwrap();
     Some(turn)
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use strowger_xtask::lab::Lab;
 use strowger_xtask::lab::phones::Traffic;
+use strowger_xtask::machine;
 
 use crate::bench::{Bench, say};
 
@@ -27,7 +28,7 @@ fn number(variable: &str, default: u32) -> u32 {
 #[test]
 fn calls_at_once_all_succeed_and_leave_nothing() {
     let (calls, hold) = (number("STROWGER_CALLS", 1000), number("STROWGER_HOLD", 10));
-    let Some(bench) = Bench::with_sipp() else { return };
+    let Some(bench) = Bench::patient(&[machine::SIPP]) else { return };
     let node = bench.start(&bench.configuration("copy"));
     let (local, remote) = (IpAddr::V4(Lab::PEERS_V4), Lab::node_v4());
     bench.warm_up(local, remote);

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use strowger_xtask::lab::Lab;
+use strowger_xtask::machine;
 use strowger_xtask::node::Node;
 use strowger_xtask::sipp::Sipp;
 
@@ -102,7 +103,7 @@ fn the_next_q_rings_when_the_better_are_busy() {
 /// Nobody is at the better contact: the next one is tried when its INVITE has been repeated for 64 · T1 (timer B).
 #[test]
 fn the_next_q_rings_when_the_better_is_silent() {
-    let Some(bench) = Bench::with_sipp() else { return };
+    let Some(bench) = Bench::patient(&[machine::SIPP]) else { return };
     let _node = bob_at(&bench, &[(5071, "1.0"), (5072, "0.5")]);
     // It hears, and says nothing.
     let silent = Phone::new(&bench.lab.peers, "bob", (Lab::PEERS_V4, 5071).into(), Lab::node_v4());

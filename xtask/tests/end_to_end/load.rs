@@ -122,7 +122,7 @@ fn every_scenario_ends_well_through_the_node() {
 
 #[test]
 fn users_show_who_they_are() {
-    let Some(bench) = Bench::plain() else { return };
+    let Some(bench) = Bench::patient(&[]) else { return };
     let population = Population::new("u{n}", "secret-{n}", 100_000, 20).unwrap();
     let named: Vec<(String, String)> =
         (0..20).map(|at| (population.name_text(at), population.password_text(at))).collect();

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use strowger_xtask::lab::Lab;
+use strowger_xtask::machine;
 
 use crate::bench::{Bench, PATIENCE, say};
 use crate::cast::Player;
@@ -16,7 +17,7 @@ const SEED: u64 = 20_130_905;
 
 #[test]
 fn every_call_completes_where_packets_are_lost() {
-    let Some(bench) = Bench::with_sipp() else { return };
+    let Some(bench) = Bench::patient(&[machine::SIPP]) else { return };
     let node = bench.start(&bench.configuration("copy"));
     bench.warm_up(Lab::PEERS_V4.into(), Lab::node_v4());
     let at = |port: u16| (Lab::PEERS_V4, port).into();
