@@ -30,6 +30,8 @@ const CALLS: usize = 300;
 const LONG: Duration = Duration::from_secs(60);
 /// 64·T1, what the longest timers wait for (RFC 3261 section 17, RFC 6026), and a little.
 const LINGER: Duration = Duration::from_secs(36);
+/// Whoever is called registers for an hour, and so again after half of it.
+const REFRESH: Duration = Duration::from_secs(1800);
 /// What a transaction that was never needed before makes resident, with what is kept for it; its place is reserved from the
 /// start.
 const TRANSACTION: u64 = 420;
@@ -269,8 +271,12 @@ fn an_hour_of_faults_leaves_nothing_behind() {
         let junk = scope.spawn(|| bench.lab.peers.enter_on_a_thread(|| annoy(&over)).unwrap());
         let broken = scope.spawn(|| break_things(&bench, &over));
         let stop = Stop(&over);
-        let mut again = 0;
+        let (mut again, mut registered) = (0, Instant::now());
         while began.elapsed() < duration() || rounds.len() < 6 {
+            if registered.elapsed() > REFRESH {
+                bind(&bench, callee());
+                registered = Instant::now();
+            }
             let plan =
                 Plan { callers: callers(8), callee: callee(), calls: CALLS, body: 0, limit: PATIENCE * 2 };
             let outcome = bench.lab.peers.enter_on_a_thread(|| switchboard::run(&plan)).unwrap();
