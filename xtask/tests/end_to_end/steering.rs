@@ -84,6 +84,9 @@ fn calls(bench: &Bench, node: &Node, what: &str, plan: &Plan) -> (Report, Report
     // 180 and 200 of a call leave the callee one after the other: so they go through the node. Whoever repeats himself, or has
     // lost the 180, shows nothing.
     assert!(outcome.overtaken == 0 || outcome.again > 0, "{outcome:?}");
+    // Which worker has a call is by chance, each time anew: of 2,000 calls and two workers a share of 5 points more or less
+    // is 4.5 standard deviations away, of more calls further.
+    assert!(plan.calls >= 2_000, "too few to say who has how many");
     let even = 100.0 / shares.len() as f64;
     assert!(shares.iter().all(|share| (share - even).abs() <= even / 10.0), "{shares:?}");
     assert_eq!(after.sum("steered_astray"), 0, "of {} looked at", after.sum("steered_checked"));
@@ -163,10 +166,10 @@ fn generic_mode_steers_alike() {
 fn fragments_reach_the_worker_of_their_call() {
     let Some(bench) = Bench::with(&[machine::ETHTOOL]) else { return };
     let node = node(&bench, "copy", 2, 2);
-    let plan = Plan { callers: callers(8), callee: callee(), calls: 500, body: 3000, limit: LIMIT };
+    let plan = Plan { callers: callers(8), callee: callee(), calls: 2_000, body: 3000, limit: LIMIT };
     let (_, report) = calls(&bench, &node, "INVITEs of 3 kB", &plan);
     let (kernel, handed) = (report.sum("rx_kernel"), report.sum("handed_over_in"));
-    assert!(kernel >= 500, "fragments come by the kernel: {kernel}");
+    assert!(kernel >= 2_000, "fragments come by the kernel: {kernel}");
     assert!((kernel / 4..kernel * 3 / 4).contains(&handed), "about half: {handed} of {kernel}");
     assert!(report.xdp("pass_fragment") > 0);
 }
