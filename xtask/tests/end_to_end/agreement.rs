@@ -18,7 +18,7 @@ use strowger_xtask::machine;
 
 use crate::bench::{Bench, say};
 use crate::counted::{Report, number, quiet};
-use crate::exhaustion::overrun;
+use crate::exhaustion::overrun_until_lost;
 use crate::forge::Ends;
 use crate::steering::{LIMIT, bind, callee, callers, node};
 use crate::switchboard::{self, Plan};
@@ -124,7 +124,7 @@ fn status_agrees_with_the_device_and_the_kernel_to_the_packet() {
     play(Plan { callers: callers(8), callee: callee(), calls: 2_000, body: 0, limit: LIMIT });
     // INVITEs of several fragments, each way.
     play(Plan { callers: callers(8), callee: callee(), calls: 200, body: 3_000, limit: LIMIT });
-    overrun(&bench, &node);
+    overrun_until_lost(&bench, &node);
     bind(&bench, six);
     let callers = (6100..6108).map(|port| (Lab::PEERS_V6, port).into()).collect();
     play(Plan { callers, callee: six, calls: 500, body: 0, limit: LIMIT });
