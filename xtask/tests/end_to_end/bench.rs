@@ -188,6 +188,15 @@ pub(crate) fn refused(mut command: Command) -> Refusal {
     }
 }
 
+/// Waits until it is so, and fails with `what` was waited for when that is in vain.
+pub(crate) fn until(what: &str, mut it_is: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !it_is() {
+        assert!(Instant::now() < end, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// A line that reaches the log of the run whatever the runner does with the output of tests that pass.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");

@@ -8,6 +8,7 @@ use strowger_xtask::lab::phones::Traffic;
 use strowger_xtask::node::Totals;
 
 use crate::bench::{Bench, say};
+use crate::counted::{fresh, repeated, undisturbed};
 
 const USERS: u32 = 20;
 const CALLS: u32 = 200;
@@ -19,23 +20,25 @@ fn traffic(mode: &str, local: IpAddr, node: SocketAddr) -> Option<(String, Total
     let bench = Bench::with_sipp()?;
     let running = bench.start(&bench.configuration(mode));
     bench.warm_up(local, node);
-    let before = running.status().unwrap();
-    assert_eq!(before.dataplane.xdp_attached, mode != "off");
-    assert_eq!(before.dataplane.wanted, mode);
-
     let phones = bench.phones(local, node);
-    let registrations = phones.register(USERS, |_| ()).unwrap();
-    assert_eq!((registrations.ok, registrations.failed), (u64::from(USERS), 0));
     let plan = Traffic { users: USERS, calls: CALLS, rate: 100, hold: Duration::from_millis(100) };
-    let report = phones.call(&plan, |_| ()).unwrap();
-    assert_eq!((report.calling.ok, report.calling.failed), (u64::from(CALLS), 0), "{report:?}");
-    assert_eq!(report.called.created, u64::from(CALLS));
+    let (before, report, after) = undisturbed(&running, || {
+        let before = fresh(&running);
+        assert_eq!(before.dataplane.xdp_attached, mode != "off");
+        assert_eq!(before.dataplane.wanted, mode);
+        let registrations = phones.register(USERS, |_| ()).unwrap();
+        assert_eq!((registrations.ok, registrations.failed), (u64::from(USERS), 0));
+        let report = phones.call(&plan, |_| ()).unwrap();
+        assert_eq!((report.calling.ok, report.calling.failed), (u64::from(CALLS), 0), "{report:?}");
+        assert_eq!(report.called.created, u64::from(CALLS));
+        (before, report, fresh(&running))
+    });
 
-    let after = running.status().unwrap();
     assert_eq!(after.registrations.bindings, u64::from(USERS));
     assert_eq!(after.calls.invites - before.calls.invites, u64::from(CALLS));
     let totals = after.totals - before.totals;
-    let repeated = report.calling.retransmissions + report.called.retransmissions;
+    let by_node = repeated(&after) - repeated(&before);
+    let repeated = report.calling.retransmissions + report.called.retransmissions + by_node;
     say(&format!("{CALLS} calls in {} mode, {repeated} retransmissions: {totals:?}", after.dataplane.mode));
     // Every message came in and went out again, and a 100 to each INVITE besides; whoever repeated itself made more.
     let received = u64::from(CALLS) * MESSAGES_OF_A_CALL + u64::from(USERS);

@@ -6,7 +6,7 @@ use strowger_xtask::lab::Lab;
 
 use crate::bench::{Bench, PATIENCE, say};
 use crate::cast::Player;
-use crate::phone::{Phone, Received};
+use crate::phone::Phone;
 use crate::relay::Dice;
 use crate::scenario::Scenario;
 
@@ -118,7 +118,7 @@ fn a_cancel_that_crosses_the_answer_leaves_both_sides_of_one_mind() {
     for round in 0..ROUNDS {
         let invite = alice.invite("bob", "v=0\r\n");
         alice.send(&invite);
-        let received = of_call(&bob, "INVITE ", &invite);
+        let received = bob.of_call("INVITE ", &invite);
         bob.send(&received.reply("180 Ringing", bob.address));
         loop {
             if alice.receive(PATIENCE).expect("the 180").text.starts_with("SIP/2.0 180 ") {
@@ -137,7 +137,7 @@ fn a_cancel_that_crosses_the_answer_leaves_both_sides_of_one_mind() {
             if dice.next().is_multiple_of(2) {
                 bob.send(&answer);
             } else {
-                let heard = of_call(&bob, "CANCEL ", &invite);
+                let heard = bob.of_call("CANCEL ", &invite);
                 bob.send(&heard.reply("200 OK", bob.address));
                 bob.send(&received.reply("487 Request Terminated", bob.address));
             }
@@ -154,7 +154,7 @@ fn a_cancel_that_crosses_the_answer_leaves_both_sides_of_one_mind() {
                 if message.text.starts_with("SIP/2.0 200 ") {
                     answered += 1;
                     alice.send(&alice.acknowledge(&invite, &message));
-                    of_call(&bob, "ACK ", &invite);
+                    bob.of_call("ACK ", &invite);
                 } else {
                     cancelled += 1;
                     assert!(message.text.starts_with("SIP/2.0 487 "), "{}", message.text);
@@ -168,22 +168,4 @@ fn a_cancel_that_crosses_the_answer_leaves_both_sides_of_one_mind() {
     assert!(answered > 0 && cancelled > 0);
     let more = alice.receive(Duration::from_millis(700)).map(|message| message.text);
     assert_eq!(more, None, "all that Alice got was acknowledged; nothing is repeated");
-}
-
-/// The next message to the phone that begins so and is of the call that this INVITE began. On the way a CANCEL is
-/// answered: a phone that has answered the INVITE says 200 to it.
-fn of_call(phone: &Phone, begins: &str, invite: &str) -> Received {
-    let call = Received { text: invite.to_owned() };
-    loop {
-        let message = phone.receive(PATIENCE).unwrap_or_else(|| panic!("no {begins}for {invite}"));
-        if message.headers("Call-ID") != call.headers("Call-ID") {
-            continue;
-        }
-        if message.text.starts_with(begins) {
-            return message;
-        }
-        if message.text.starts_with("CANCEL ") {
-            phone.send(&message.reply("200 OK", phone.address));
-        }
-    }
 }

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use strowger_xtask::namespace::Namespace;
 
+use crate::bench::PATIENCE;
+
 /// What every phone says of itself. Without it a request may be shorter than the challenge to it, which a node keeps to
 /// itself then: nobody gets more from it than he sent.
 const MANNERS: &str = "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, NOTIFY, MESSAGE, UPDATE\r\n\
@@ -70,6 +72,25 @@ impl Phone {
             let received = self.receive(until.saturating_duration_since(Instant::now()))?;
             if !received.text.starts_with("SIP/2.0 100 ") && !received.text.starts_with("ACK ") {
                 return Some(received);
+            }
+        }
+    }
+
+    /// The next message that begins so and is of the call that this INVITE began; what is repeated, or of another call, is passed
+    /// over. On the way a CANCEL is answered: a phone that has answered the INVITE says 200 to it.
+    pub(crate) fn of_call(&self, begins: &str, invite: &str) -> Received {
+        let call = Received { text: invite.to_owned() };
+        loop {
+            let message =
+                self.receive(PATIENCE).unwrap_or_else(|| panic!("{}: no {begins}for {invite}", self.user));
+            if message.headers("Call-ID") != call.headers("Call-ID") {
+                continue;
+            }
+            if message.text.starts_with(begins) {
+                return message;
+            }
+            if message.text.starts_with("CANCEL ") {
+                self.send(&message.reply("200 OK", self.address));
             }
         }
     }

@@ -9,7 +9,7 @@ use strowger_xtask::machine;
 use strowger_xtask::node::{Configuration, Node};
 
 use crate::bench::{Bench, say};
-use crate::counted::{Report, number, quiet};
+use crate::counted::{Report, number, quiet, undisturbed};
 use crate::phone::Phone;
 use crate::switchboard::{self, Plan};
 
@@ -81,20 +81,28 @@ fn calls(bench: &Bench, node: &Node, what: &str, plan: &Plan) -> (Report, Report
         "{outcome:?}; dropped on the way: {:?}",
         after.each("handed_over_dropped")
     );
+    // Of a worker that the machine did not let run: its messages are nobody's share, and of each call one may overtake.
+    let round = after.went_round() - before.went_round();
+    if round > 0 {
+        say(&format!("{what}: {round} messages went round a worker without a beat"));
+    }
     // 180 and 200 of a call leave the callee one after the other: so they go through the node. Whoever repeats himself, or has
     // lost the 180, shows nothing.
-    assert!(outcome.overtaken == 0 || outcome.again > 0, "{outcome:?}");
+    assert!(outcome.overtaken as u64 <= round || outcome.again > 0, "{outcome:?}");
     // Which worker has a call is by chance, each time anew: of 2,000 calls and two workers a share of 5 points more or less
     // is 4.5 standard deviations away, of more calls further.
     assert!(plan.calls >= 2_000, "too few to say who has how many");
     let even = 100.0 / shares.len() as f64;
-    assert!(shares.iter().all(|share| (share - even).abs() <= even / 10.0), "{shares:?}");
+    let slack = even / 10.0 + after.went_round() as f64 * 100.0 / all as f64;
+    assert!(shares.iter().all(|share| (share - even).abs() <= slack), "{shares:?}");
     assert_eq!(after.sum("steered_astray"), 0, "of {} looked at", after.sum("steered_checked"));
-    assert_eq!(after.sum("handed_over_out"), after.sum("handed_over_in"));
+    let [out, to_stand_in, back] =
+        [after.sum("handed_over_out"), after.sum("handed_to_stand_in"), after.stand_in("handed_over_out")];
+    assert_eq!(out + to_stand_in + back, after.sum("handed_over_in") + after.stand_in("handed_over_in"));
     assert_eq!(after.sum("handed_over_dropped"), 0);
     // Another worker than that of its request would have dropped a response, and begun nothing for an ACK or a BYE.
     let calls = number(&after.0["calls"], "answered") - number(&before.0["calls"], "answered");
-    assert!(calls >= plan.calls as u64, "{calls} were answered");
+    assert!(calls + round >= plan.calls as u64, "{calls} were answered");
     after.assert_balanced();
     (before, after)
 }
@@ -145,7 +153,7 @@ fn ipv6_is_steered_alike() {
     bind(&bench, callee);
     let callers = (6100..6116).map(|port| (Lab::PEERS_V6, port).into()).collect();
     let plan = Plan { callers, callee, calls: 5_000, body: 0, limit: LIMIT };
-    let reports = calls(&bench, &node, "IPv6, 2 queues, 2 workers", &plan);
+    let reports = undisturbed(&node, || calls(&bench, &node, "IPv6, 2 queues, 2 workers", &plan));
     assert_eq!(used_queues(&reports), 2);
     let (before, after) = reports;
     let by_the_kernel =
@@ -169,7 +177,7 @@ fn fragments_reach_the_worker_of_their_call() {
     let plan = Plan { callers: callers(8), callee: callee(), calls: 2_000, body: 3000, limit: LIMIT };
     let (_, report) = calls(&bench, &node, "INVITEs of 3 kB", &plan);
     let (kernel, handed) = (report.sum("rx_kernel"), report.sum("handed_over_in"));
-    assert!(kernel >= 2_000, "fragments come by the kernel: {kernel}");
+    assert!(kernel + report.stand_in("rx_kernel") >= 2_000, "fragments come by the kernel: {kernel}");
     assert!((kernel / 4..kernel * 3 / 4).contains(&handed), "about half: {handed} of {kernel}");
     assert!(report.xdp("pass_fragment") > 0);
 }

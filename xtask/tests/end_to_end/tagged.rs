@@ -8,8 +8,8 @@ use std::time::Duration;
 use strowger_wire::{VlanTag, VlanTags};
 use strowger_xtask::lab::Lab;
 
-use crate::bench::{Bench, PATIENCE};
-use crate::counted::Report;
+use crate::bench::{Bench, until};
+use crate::counted::{Report, undisturbed};
 use crate::forge::{Ends, Forge};
 use crate::phone::Phone;
 
@@ -33,20 +33,24 @@ fn tagged_messages_are_served_like_others() {
         let phone = |user, port| Phone::new(&bench.lab.peers, user, (local, port).into(), remote);
         let (mut alice, bob) = (phone("alice", port), phone("bob", port + 1).registered());
         for (name, vlans) in tags {
-            let invite = alice.invite("bob", "v=0\r\n");
-            let before = Report::of(&node);
-            let way = (alice.address, remote);
-            let send = || Forge::open(ends).send(way, vlans, invite.as_bytes());
-            bench.lab.peers.enter_on_a_thread(send).unwrap();
-            let received = bob.receive(PATIENCE).unwrap_or_else(|| panic!("{name}: no INVITE at {local}"));
-            assert!(received.text.starts_with("INVITE sip:bob@"), "{name}: {}", received.text);
-            assert_eq!(received.body(), "v=0\r\n");
-            bob.send(&received.reply("486 Busy Here", bob.address));
-            let answer = alice.receive_from_peer(PATIENCE).expect("the answer");
-            assert!(answer.text.starts_with("SIP/2.0 486 "), "{name}: {}", answer.text);
-            alice.send(&Phone::acknowledge_refusal(&invite, &answer));
-            while bob.receive(Duration::from_millis(50)).is_some() {}
-            let after = Report::of(&node);
+            let (before, after) = undisturbed(&node, || {
+                let invite = alice.invite("bob", "v=0\r\n");
+                let before = Report::of(&node);
+                let way = (alice.address, remote);
+                let send = || Forge::open(ends).send(way, vlans, invite.as_bytes());
+                bench.lab.peers.enter_on_a_thread(send).unwrap();
+                let received = bob.of_call("INVITE sip:bob@", &invite);
+                assert_eq!(received.body(), "v=0\r\n", "{name} at {local}");
+                bob.send(&received.reply("486 Busy Here", bob.address));
+                let answer = alice.of_call("SIP/2.0 486 ", &invite);
+                alice.send(&Phone::acknowledge_refusal(&invite, &answer));
+                let received = |report: &Report| {
+                    report.sum("rx_xsk") + report.sum("rx_kernel") + report.stand_in("rx_kernel")
+                };
+                until("all three came", || received(&Report::of(&node)) >= received(&before) + 3);
+                while bob.receive(Duration::from_millis(50)).is_some() {}
+                (before, Report::of(&node))
+            });
             let more = |name: &str| after.sum(name) - before.sum(name);
             // INVITE, 486, and two ACKs of which one is the node's own.
             assert_eq!(
