@@ -8,8 +8,11 @@ use strowger_xtask::lab::Lab;
 use strowger_xtask::node::{Configuration, Node};
 
 use crate::bench::{Bench, PATIENCE, say};
+use crate::counted::fresh;
 use crate::phone::{Phone, Received};
 
+/// When a ping without an answer is sent again: T1.
+const AGAIN: Duration = Duration::from_millis(500);
 /// Not a peer.
 const STRANGER: std::net::Ipv4Addr = std::net::Ipv4Addr::new(10, 77, 0, 66);
 
@@ -25,8 +28,24 @@ fn ping(phone: &Phone, number: u32, more: &str) -> String {
 
 /// Pings that the program answered, and OPTIONS that came to the engine.
 fn counted(node: &Node) -> (u64, u64) {
-    let status = node.status().unwrap();
+    let status = fresh(node);
     (status.whole["dataplane"]["xdp"]["answer_options"].as_u64().unwrap(), status.event("request_options"))
+}
+
+/// The answer to this ping, which is repeated until it is there. One to a ping before is passed over.
+fn asked(phone: &Phone, number: u32, more: &str) -> Received {
+    let request = ping(phone, number, more);
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
+        phone.send(&request);
+        let sent = Instant::now();
+        while let Some(answer) = phone.receive(AGAIN.saturating_sub(sent.elapsed())) {
+            if answer.number() == number {
+                return answer;
+            }
+        }
+    }
+    panic!("no answer to ping {number}");
 }
 
 fn code(answer: &Received) -> &str {
@@ -52,23 +71,29 @@ fn a_peers_pings_are_answered_while_the_node_serves() {
     bench.warm_up(Lab::PEERS_V4.into(), Lab::node_v4());
     let peer = Phone::new(&bench.lab.peers, "gateway", (Lab::PEERS_V4, 5090).into(), Lab::node_v4());
     let stranger = Phone::new(&bench.lab.peers, "gateway", (STRANGER, 5090).into(), Lab::node_v4());
-    let before = counted(&node);
-
-    let answer = peer.ask(&ping(&peer, 1, ""), 5);
-    let answer =
-        answer.unwrap_or_else(|| panic!("no answer, {:?}", node.status().unwrap().whole["dataplane"]["xdp"]));
-    assert_eq!(code(&answer), "200", "{}", answer.text);
-    assert_eq!(answer.headers("Via")[0].matches(";received=").count(), 1, "{}", answer.text);
-    let after = counted(&node);
-    assert!(after.0 > before.0 && after.1 == before.1, "{before:?} {after:?}");
+    // The engine answers in the program's place where a worker was not let run for 100 ms: then once more.
+    let mut number = 0;
+    let (answer, after) = loop {
+        number += 1;
+        let before = counted(&node);
+        let answer = asked(&peer, number, "");
+        assert_eq!(code(&answer), "200", "{}", answer.text);
+        assert_eq!(answer.headers("Via")[0].matches(";received=").count(), 1, "{}", answer.text);
+        let after = counted(&node);
+        if after.0 > before.0 && after.1 == before.1 {
+            break (answer, after);
+        }
+        assert!(number < 10, "the engine answers: {before:?} {after:?}");
+    };
 
     // The engine's own: to a stranger, and to what is more than a ping.
-    let engines = stranger.ask(&ping(&stranger, 1, ""), 5).expect("an answer to the stranger");
+    let engines = asked(&stranger, number, "");
     assert_eq!(of_anybody(&engines, &stranger), of_anybody(&answer, &peer));
-    let refused = peer.ask(&ping(&peer, 2, "Require: foo\r\n"), 5).expect("an answer");
+    let refused = asked(&peer, number + 1, "Require: foo\r\n");
     assert_eq!(code(&refused), "420", "{}", refused.text);
+    // More when they were sent again; none by the program.
     let now = counted(&node);
-    assert_eq!((now.0, now.1 - after.1), (after.0, 2));
+    assert!(now.0 == after.0 && now.1 >= after.1 + 2, "{after:?} {now:?}");
 
     // On the way down: somebody's phone rings.
     let phone = |user, port| Phone::new(&bench.lab.peers, user, (Lab::PEERS_V4, port).into(), Lab::node_v4());
@@ -76,13 +101,13 @@ fn a_peers_pings_are_answered_while_the_node_serves() {
     let bob = phone("bob", 5082).registered();
     let invite = alice.invite("bob", "");
     alice.send(&invite);
-    let received = bob.receive(PATIENCE).expect("the INVITE");
+    let received = bob.of_call("INVITE ", &invite);
     bob.send(&received.reply("180 Ringing", bob.address));
     let began = Instant::now();
     node.signal(Signal::TERM).unwrap();
-    let mut number = 10;
+    let mut number = 20;
     loop {
-        let answer = peer.ask(&ping(&peer, number, ""), 5).expect("an answer");
+        let answer = asked(&peer, number, "");
         match code(&answer) {
             "503" => break,
             said => assert!(said == "200" && began.elapsed() < Duration::from_secs(2), "{}", answer.text),
