@@ -18,7 +18,7 @@ use strowger_xtask::lab::Lab;
 use strowger_xtask::lab::phones::Traffic;
 use strowger_xtask::node::{Configuration, Console, Node};
 
-use crate::bench::{Bench, PATIENCE, binary, refused, say};
+use crate::bench::{Bench, PATIENCE, binary, refused, say, until};
 use crate::load;
 use crate::phone::Phone;
 
@@ -488,12 +488,22 @@ fn a_service_starts_its_own_successor() {
     let main = notified("MAINPID=");
     let ended = first.0.wait().unwrap();
     assert_eq!(ended.code(), Some(0), "{}", fs::read_to_string(&log).unwrap());
-    let status = Console::new(binary(), configuration.socket.clone()).status().unwrap();
+    let console = Console::new(binary(), configuration.socket.clone());
+    let status = console.status().unwrap();
     // Nobody's child any more: it is ended by its number.
     let _end = End(status.node.pid);
     assert_eq!(main, format!("MAINPID={}", status.node.pid));
     assert_ne!(status.node.pid, first.0.id());
     assert_eq!(status.registrations.bindings, 1);
+    // By AF_XDP as before, as soon as it has its sockets.
+    let mut phone = Phone::new(&bench.lab.peers, "carol", (Lab::PEERS_V4, 5090).into(), Lab::node_v4());
+    until("the successor serves by AF_XDP", || {
+        let before = console.status().unwrap();
+        let request = phone.register();
+        assert!(phone.ask(&request, 20).expect("an answer").text.starts_with("SIP/2.0 200 "));
+        let more = console.status().unwrap().totals - before.totals;
+        before.dataplane.mode == "copy" && more.sip_in_xsk > 0
+    });
 }
 
 /// Ends the process with the test, unless it has ended by itself.
