@@ -10,7 +10,7 @@ use strowger_xtask::lab::Lab;
 use strowger_xtask::machine::Tool;
 use strowger_xtask::node::{Configuration, Node};
 
-use crate::bench::{Bench, PATIENCE, binary, say};
+use crate::bench::{Bench, PATIENCE, binary, say, until};
 use crate::counted::Report;
 use crate::credentials::{Algorithm, authorized, users};
 use crate::phone::{Phone, Received};
@@ -93,10 +93,9 @@ fn who_guesses_is_banned_and_an_operator_has_the_last_word() {
         attacker.send(&authorized(&request, &challenge, Algorithm::Sha256, "wrong", 1));
         assert!(attacker.receive(PATIENCE).expect("a 401").text.starts_with("SIP/2.0 401 "));
     }
-    std::thread::sleep(Duration::from_millis(200));
-    silent(&mut attacker);
     let host = format!("{ATTACKER}/32");
-    assert_eq!(bans(&bench), [(host.clone(), "guessing".to_owned())]);
+    until("who guesses is banned", || bans(&bench) == [(host.clone(), "guessing".to_owned())]);
+    silent(&mut attacker);
     let report = Report::of(&node);
     assert!(report.xdp("drop_banned") > 0);
     assert_eq!(report.0["policing"]["bans"], 1);
