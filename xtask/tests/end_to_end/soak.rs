@@ -16,7 +16,7 @@ use strowger_xtask::node::{Configuration, Node};
 
 use crate::bench::{Bench, PATIENCE, say};
 use crate::counted::{Report, number, quiet};
-use crate::exhaustion::overrun;
+use crate::exhaustion::{overrun, overrun_after};
 use crate::phone::Phone;
 use crate::relay::Dice;
 use crate::steering::{bind, callee, callers, queues};
@@ -35,6 +35,9 @@ const REFRESH: Duration = Duration::from_secs(1800);
 /// What a transaction that was never needed before makes resident, with what is kept for it; its place is reserved from the
 /// start.
 const TRANSACTION: u64 = 420;
+/// Bytes that a run of less than [`LONG`] may need for the first time towards its end: the slots in which two workers hand over
+/// to each other, of which 256 each have a page touched once so many messages are on the way, and the kernel sockets'.
+const FIRST_TOUCH: u64 = 2 * 256 * 4096;
 const SEED: u64 = 19_640_421;
 
 fn duration() -> Duration {
@@ -251,6 +254,8 @@ fn an_hour_of_faults_leaves_nothing_behind() {
         ..bench.configuration("copy")
     });
     bind(&bench, callee());
+    // What is touched only when a worker was not let run for long is touched before anything is measured.
+    overrun_after(&bench, &node, Duration::from_millis(150));
     let before = quiet(&node);
     let total = |report: &Report| -> u64 {
         report.queues().iter().map(|queue| queue["balance"]["total"].as_u64().unwrap_or(0)).sum()
@@ -307,7 +312,8 @@ fn an_hour_of_faults_leaves_nothing_behind() {
     assert_eq!(total(&before), total(&after), "frames");
     assert_eq!(number(&after.0["registrations"], "bindings"), 1, "all guests have gone");
     assert_accounted(&after);
-    assert!(last <= first + first / 100 + 256, "memory grows: {rounds:?}");
+    let late = if duration() < LONG { FIRST_TOUCH / 1024 } else { 0 };
+    assert!(last <= first + first / 100 + 256 + late, "memory grows: {rounds:?}");
     for table in ["dialogs", "outbox"] {
         assert_eq!(used(&after, table), 0, "{table}");
     }
