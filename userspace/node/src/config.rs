@@ -121,6 +121,8 @@ pub(crate) struct Dataplane {
     pub polling: Polling,
     /// Microseconds that a worker which has run out of messages waits, while they come often, so that it takes more at once.
     pub gather_us: Gather,
+    /// Frames of each queue.
+    pub frames: Frames,
 }
 
 /// `dataplane.mode`
@@ -199,6 +201,37 @@ impl TryFrom<u32> for Gather {
     fn try_from(microseconds: u32) -> Result<Self, Self::Error> {
         // The heart must beat, and nobody's call gains by more.
         if microseconds <= 1000 { Ok(Gather(microseconds)) } else { Err("microseconds, 0 to 1000") }
+    }
+}
+
+/// `dataplane.frames`: a power of two, 4096 to 65536
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "u32")]
+pub(crate) struct Frames(u32);
+
+impl Frames {
+    /// What there is when nothing is said; rings of half as many entries, as long as a NIC's usually are.
+    pub(crate) const LEAST: Frames = Frames(4096);
+
+    /// How many.
+    pub(crate) const fn count(self) -> u32 {
+        self.0
+    }
+}
+
+impl Default for Frames {
+    fn default() -> Self {
+        Frames::LEAST
+    }
+}
+
+impl TryFrom<u32> for Frames {
+    type Error = &'static str;
+
+    fn try_from(frames: u32) -> Result<Self, Self::Error> {
+        // Fewer than what a NIC's own ring takes would starve the others; more than 256 MiB waits longer than a call does.
+        let fits = frames.is_power_of_two() && (Frames::LEAST.0..=65_536).contains(&frames);
+        if fits { Ok(Frames(frames)) } else { Err("frames, a power of two from 4096 to 65536") }
     }
 }
 

@@ -234,7 +234,7 @@ fn device_findings(config: &Config, device: &Device, findings: &mut Vec<Finding>
         }
     }
 
-    let bytes = u64::from(wanted) * dataplane::nic::UMEM_BYTES;
+    let bytes = u64::from(wanted) * dataplane::nic::memory(config.dataplane.frames);
     findings.push(memlock(bytes));
     findings.push(huge_pages(bytes));
     findings.extend(nic::findings(config, device));

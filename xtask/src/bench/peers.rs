@@ -24,6 +24,8 @@ pub const REALM: &str = "lab";
 const FIRST_USER: u32 = 100_000;
 /// Kamailio's configuration.
 const KAMAILIO_CFG: &str = include_str!("kamailio.cfg");
+/// Frames of a queue of our node: its rings hold 8,192 messages, as what waits for Kamailio has its socket's buffer.
+const FRAMES: u32 = 16_384;
 /// Octets of Kamailio's receive buffer.
 const BUFFER: u32 = 16 << 20;
 /// How long a peer may take until it runs.
@@ -212,7 +214,7 @@ impl Peer {
                     socket: Some(place.directory.join(format!("{name}.sock"))),
                     mode: (*mode).to_owned(),
                     workers: self.workers,
-                    plane: format!("  polling: {polling}\n"),
+                    plane: format!("  polling: {polling}\n  frames: {FRAMES}\n"),
                     listen: vec![Lab::node_v4()],
                     open: !digest,
                     auth: if digest {

@@ -25,6 +25,7 @@ mod flood;
 mod forge;
 mod forks;
 mod fragments;
+mod frames;
 mod gateway;
 mod impostors;
 mod ipv6;

@@ -20,6 +20,7 @@ fn two_keys_are_enough() {
     assert_eq!(config.dataplane.queues, Queues::All);
     assert_eq!(config.dataplane.polling, Polling::Adaptive);
     assert_eq!(Duration::from(config.dataplane.gather_us), Duration::from_micros(200));
+    assert_eq!(config.dataplane.frames.count(), 4096);
     assert_eq!(config.node.socket_path(), Path::new("/run/strowger/strowger.sock"));
     assert_eq!(config.limits.bindings, 1_000_000);
 }
@@ -190,6 +191,14 @@ fn wrong_values_name_their_key() {
         ("dataplane: { interface: e, queues: [64] }\nsip: { listen: [\"10.0.0.1:1\"] }", "dataplane.queues"),
         ("dataplane: { interface: e, queues: some }\nsip: { listen: [\"10.0.0.1:1\"] }", "dataplane.queues"),
         ("dataplane: { interface: e, gather_us: 1001 }\nsip: { listen: [\"10.0.0.1:1\"] }", "0 to 1000"),
+        (
+            "dataplane: { interface: e, frames: 5000 }\nsip: { listen: [\"10.0.0.1:1\"] }",
+            "a power of two from 4096 to 65536",
+        ),
+        (
+            "dataplane: { interface: e, frames: 131072 }\nsip: { listen: [\"10.0.0.1:1\"] }",
+            "from 4096 to 65536",
+        ),
         ("dataplane: { interface: e, polling: often }\nsip: { listen: [\"10.0.0.1:1\"] }", "adaptive"),
         ("dataplane: { interface: e, workers: 0 }\nsip: { listen: [\"10.0.0.1:1\"] }", "dataplane.workers"),
         (

@@ -16,13 +16,11 @@ use strowger_xsk::{
 
 use super::Facts;
 use super::layout::{allowed_cpus, move_to};
-use crate::config::{Config, Level, Mode, Polling, Queues};
+use crate::config::{Config, Frames, Level, Mode, Polling, Queues};
 use crate::fault::Fault;
 use crate::netns;
 use crate::worker::Queue;
 
-/// Frames of one queue: twice what its four rings can hold at once would be waste, less would starve one of them.
-const FRAMES: u32 = 4096;
 /// Bytes of one frame: a page, so that a whole MTU of 1500 and both headrooms fit.
 const CHUNK: u32 = 4096;
 /// Room in front of a message besides XDP's own 256 bytes. What we put in front is a Via and a Record-Route: with the
@@ -32,13 +30,13 @@ const HEADROOM: u32 = 256;
 // kernel drops. Where there is more room than that, frames pass that could be ours.
 const _: () =
     assert!(strowger_xdp::LONGEST_FRAME == (CHUNK - strowger_xsk::XDP_HEADROOM - HEADROOM) as usize);
-/// Entries of each ring.
-const RING: u32 = 2048;
 /// How the kernel polls a queue for a worker that never sleeps: no longer than the packets of one batch take to arrive at
 /// line rate, and a batch of them.
 const BUSY_POLL: BusyPoll = BusyPoll { micros: 20, budget: 64 };
 /// Bytes of frame memory of one queue.
-pub(crate) const UMEM_BYTES: u64 = FRAMES as u64 * CHUNK as u64;
+pub(crate) const fn memory(frames: Frames) -> u64 {
+    frames.count() as u64 * CHUNK as u64
+}
 
 /// The device that `dataplane.interface` names, and the queues of it that we serve.
 pub(super) struct Nic {
@@ -136,9 +134,13 @@ impl Nic {
     ) -> Result<Sockets, Fault> {
         let device = &self.device;
         let wanted = config.dataplane.mode;
+        let frames = config.dataplane.frames.count();
+        // The RX ring and what it is refilled from can both be full, or the TX ring and what comes back of it. A worker that
+        // lags behind has half of all frames waiting before it, and the other half under way.
+        let ring = frames / 2;
         let socket_config = SocketConfig {
-            umem: UmemConfig { frames: FRAMES, chunk: CHUNK, headroom: HEADROOM, huge: true },
-            rings: RingSizes { rx: RING, tx: RING, fill: RING, completion: RING },
+            umem: UmemConfig { frames, chunk: CHUNK, headroom: HEADROOM, huge: true },
+            rings: RingSizes { rx: ring, tx: ring, fill: ring, completion: ring },
             mode: match (wanted, attached) {
                 (Mode::ZeroCopy, _) => WantedBind::ZeroCopy,
                 (Mode::Auto, AttachMode::Native) => WantedBind::Auto,

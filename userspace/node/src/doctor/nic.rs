@@ -5,11 +5,12 @@ use strowger_nic::{Line, Readings, Roots, Verdict, Wishes, plan};
 use strowger_xsk::Device;
 
 use super::Finding;
-use crate::config::{Config, Polling};
+use crate::config::{Config, Frames, Polling};
 use crate::dataplane;
 
-// What is tuned is what is served.
-const _: () = assert!(dataplane::nic::UMEM_BYTES == strowger_nic::QUEUE_MEMORY);
+// What is tuned is what is served, unless the configuration says more.
+const _: () = assert!(dataplane::nic::memory(Frames::LEAST) == strowger_nic::QUEUE_MEMORY);
+const _: () = assert!(Frames::LEAST.count() / 2 == strowger_nic::RING);
 const _: () = assert!(strowger_xdp::MAX_QUEUES == strowger_nic::MAX_QUEUES);
 
 /// Findings of the device and the machine. In the data plane's network namespace; without a mount of its /sys there, the
