@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use strowger_engine::{Location, Time};
 
-use super::line::{Kind, Line, Parcel};
+use super::line::{DESCRIPTORS, Kind, Line, Parcel};
 use super::{Account, GivenBan, Offer, format};
 use crate::dataplane::Doors;
 use crate::dataplane::watch::Serving;
@@ -225,11 +225,7 @@ fn hand_over(
         left: estate.orders.left(),
     };
     line.send(Kind::State, &serde_json::to_vec(&account)?, &[])?;
-    for worker in estate.doors.iter() {
-        let addresses: Vec<_> = worker.iter().map(|(address, _)| *address).collect();
-        let doors: Vec<BorrowedFd<'_>> = worker.iter().map(|(_, door)| door.as_fd()).collect();
-        line.send(Kind::Sockets, &serde_json::to_vec(&addresses)?, &doors)?;
-    }
+    sockets(line, &estate.doors)?;
     if let Some(program) = &estate.serving.now().program
         && let Some(link) = program.link()
     {
@@ -239,4 +235,51 @@ fn hand_over(
     line.send(Kind::Given, b"", &[])?;
     line.expect(Kind::Ready, GAP)?;
     Ok(again)
+}
+
+/// All kernel sockets. A worker can have more than a frame: several of one address, where there were more workers before.
+fn sockets(line: &mut Line, doors: &Doors) -> io::Result<()> {
+    for some in doors.iter().flat_map(|worker| worker.chunks(DESCRIPTORS)) {
+        let addresses: Vec<_> = some.iter().map(|(address, _)| *address).collect();
+        let doors: Vec<BorrowedFd<'_>> = some.iter().map(|(_, door)| door.as_fd()).collect();
+        line.send(Kind::Sockets, &serde_json::to_vec(&addresses)?, &doors)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handover::taker::Heirloom;
+    use std::net::UdpSocket;
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    fn pair() -> (Line, Line) {
+        let (one, other) = UnixStream::pair().expect("a pair");
+        (Line::over(one, SOON).expect("set"), Line::over(other, SOON).expect("set"))
+    }
+
+    #[test]
+    fn a_worker_may_have_more_sockets_than_a_frame() {
+        const EACH: [usize; 3] = [DESCRIPTORS + 8, 0, DESCRIPTORS];
+        let door = || {
+            let socket = UdpSocket::bind("127.0.0.1:0").expect("bound");
+            (socket.local_addr().expect("bound"), OwnedFd::from(socket))
+        };
+        let doors: Doors = EACH.map(|many| (0..many).map(|_| door()).collect()).into();
+        let (mut one, mut other) = pair();
+        sockets(&mut one, &doors).expect("sent");
+        drop(one);
+        let mut heirloom = Heirloom::default();
+        while let Ok(frame) = other.receive(SOON) {
+            heirloom.add(frame).expect("taken");
+        }
+        let given = doors.iter().flatten().map(|(address, _)| *address).collect::<Vec<_>>();
+        let taken = heirloom.sockets.into_iter().map(|(address, socket)| {
+            assert_eq!(UdpSocket::from(socket).local_addr().expect("bound"), address, "its own address");
+            address
+        });
+        assert_eq!(taken.collect::<Vec<_>>(), given);
+    }
 }

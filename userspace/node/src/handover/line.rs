@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 
 /// Octets of a frame's content at most.
 pub(crate) const LONGEST: usize = 1 << 20;
-/// Descriptors beside a frame at most: a worker's sockets, one for each listen address.
+/// Descriptors beside a frame at most: a socket for each listen address.
 pub(crate) const DESCRIPTORS: usize = strowger_engine::limit::LISTEN;
 /// Octets of the head.
 const HEAD: usize = 5;
@@ -42,7 +42,7 @@ pub(crate) enum Kind {
     Bans = 18,
     /// Old: an [`Account`](super::Account) in JSON.
     State = 19,
-    /// Old: the kernel sockets of one worker; their addresses as a list in JSON.
+    /// Old: kernel sockets of one worker; their addresses as a list in JSON.
     Sockets = 20,
     /// Old: the XDP program's link.
     Link = 21,

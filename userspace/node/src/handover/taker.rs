@@ -180,7 +180,7 @@ fn kept(frame: &Frame) -> Silence {
 }
 
 impl Heirloom {
-    fn add(&mut self, mut frame: Frame) -> io::Result<()> {
+    pub(super) fn add(&mut self, mut frame: Frame) -> io::Result<()> {
         match frame.kind {
             Kind::Bans => self.bans.extend(frame.json::<Vec<GivenBan>>()?),
             Kind::State => self.account = Some(frame.json()?),
