@@ -5,11 +5,11 @@
 //! challenges wrongly again and again, and nobody else, because the address of any other message can be made up and a ban would
 //! then be a weapon against whoever is named. Against all others there are budgets. Who is allowed is never banned.
 
+mod bans;
 pub(crate) mod client;
 mod scores;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use strowger_engine::{IpPrefix, Sighting};
 use strowger_xdp::{AccessList, KnownSources, MapError, Network, Program};
 
+use self::bans::{Ban, Bans};
 use self::scores::{Outcome, Rules, Scores};
 use crate::config::Config;
 use crate::fault::Fault;
@@ -26,9 +27,6 @@ use crate::handover::GivenBan;
 
 /// Sightings of one worker that wait for us: as many as it can have in one of our turns.
 pub(crate) const WAITING: usize = 4096;
-/// Bans of networks and of unlimited time at most. The program's table has room for these and for all that can be
-/// configured.
-const NETWORKS: usize = 4096;
 
 strowger_engine::counters! {
     /// What policing has done.
@@ -91,15 +89,6 @@ pub(crate) struct Changed {
     pub refused: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Ban {
-    /// CLOCK_MONOTONIC.
-    until: Option<Duration>,
-    why: Why,
-    /// In the program's table of networks, where nothing ends by itself.
-    network: bool,
-}
-
 /// See the head of this file.
 pub(crate) struct Police(RefCell<State>);
 
@@ -112,7 +101,7 @@ struct State {
     sightings: Vec<Consumer<Sighting>>,
     scores: Scores,
     allowed: Vec<IpPrefix>,
-    bans: BTreeMap<IpPrefix, Ban>,
+    bans: Bans,
     acts: Acts,
     /// How often the device had been opened again when the program was told.
     reopened: u64,
@@ -142,7 +131,7 @@ impl Police {
             trusted.push(network);
         }
         let allowed = trusted;
-        let mut bans = BTreeMap::new();
+        let mut bans = Bans::default();
         for network in wanted.deny.iter().map(|network| network.0) {
             access.ban_network(shape(&network)).map_err(|error| fault("policing.deny", &network, error))?;
             bans.insert(network, Ban { until: None, why: Why::Configuration, network: true });
@@ -208,7 +197,7 @@ impl Police {
         for ban in bans {
             let left = ban.until_ns.map(|until| Duration::from_nanos(until).saturating_sub(now));
             let Ok(network) = ban.network.parse::<IpPrefix>() else { continue };
-            if left == Some(Duration::ZERO) || state.bans.contains_key(&network) {
+            if left == Some(Duration::ZERO) || state.bans.get(&network).is_some() {
                 continue;
             }
             match state.ban(network, now, left, ban.why) {
@@ -223,8 +212,9 @@ impl Police {
     pub(crate) fn turn(&self) {
         let now = monotonic();
         let mut state = self.0.borrow_mut();
-        state.take_sightings(now);
+        // In this order: what is over stands in nobody's way.
         state.end_what_is_over(now);
+        state.take_sightings(now);
     }
 
     /// All bans that hold.
@@ -266,7 +256,7 @@ impl State {
             }
         }
         let now = monotonic();
-        for (network, ban) in &self.bans {
+        for (network, ban) in self.bans.iter() {
             let done = match ban.until {
                 Some(until) if !ban.network => {
                     self.access.ban(network.address(), nanos(now), nanos(until)).map(drop)
@@ -305,8 +295,8 @@ impl State {
             Outcome::NoRoom => return self.acts.count(Act::Unscored),
             Outcome::Ban(long) => long,
         };
-        // One that an operator or the configuration has made is longer.
-        if self.bans.get(&source).is_some_and(|ban| ban.until.is_none()) {
+        // Messages that were on their way when it was banned still count.
+        if self.bans.stands(&source, now.saturating_add(long)) {
             return;
         }
         match self.ban(source, now, Some(long), Why::Guessing) {
@@ -321,7 +311,8 @@ impl State {
         }
     }
 
-    /// A single address that is banned for some time goes where bans end by themselves, all else with the networks.
+    /// A single address that is banned for some time goes where bans end by themselves, all else with the networks. Where
+    /// there is no room the ban ends that would have ended first; of networks only one for guessing.
     fn ban(
         &mut self,
         network: IpPrefix,
@@ -331,13 +322,11 @@ impl State {
     ) -> Result<(), String> {
         let until = long.map(|long| now.saturating_add(long));
         let single = IpPrefix::host(network.address()) == network;
-        let old = self.bans.get(&network).copied();
+        let old = self.bans.get(&network);
+        let mut evicted = None;
         let as_network = !single || until.is_none();
         if as_network {
-            let before = self.bans.values().filter(|ban| ban.network).count();
-            if before >= NETWORKS && old.is_none_or(|old| !old.network) {
-                return Err(format!("{NETWORKS} networks are banned, and no more can be"));
-            }
+            evicted = self.bans.room(&network, why)?;
             self.access.ban_network(shape(&network)).map_err(|error| error.to_string())?;
         } else if let Some(until) = until {
             let ended =
@@ -354,6 +343,12 @@ impl State {
             _ => {}
         }
         self.bans.insert(network, Ban { until, why, network: as_network });
+        // At last, for a ban that is refused ends no other: the program's table has more room than ours.
+        if let Some(evicted) = evicted {
+            self.lift_network(&evicted)?;
+            self.bans.remove(&evicted);
+            self.acts.count(Act::Evicted);
+        }
         Ok(())
     }
 
@@ -371,7 +366,7 @@ impl State {
 
     fn take_back(&mut self, network: &str) -> Result<(), String> {
         let network: IpPrefix = network.parse().map_err(|error| format!("`{network}` {error}"))?;
-        let Some(ban) = self.bans.get(&network).copied() else {
+        let Some(ban) = self.bans.get(&network) else {
             return Err(format!("{network} is not banned; `strowger ban list` shows what is"));
         };
         match ban.network {
@@ -385,10 +380,7 @@ impl State {
     }
 
     fn end_what_is_over(&mut self, now: Duration) {
-        let over = |ban: &Ban| ban.until.is_some_and(|until| until <= now);
-        let ended: Vec<IpPrefix> =
-            self.bans.iter().filter(|(_, ban)| over(ban)).map(|(network, _)| *network).collect();
-        for network in ended {
+        for network in self.bans.over(now) {
             let Some(ban) = self.bans.remove(&network) else { continue };
             if ban.network
                 && let Err(error) = self.lift_network(&network)
