@@ -4,7 +4,7 @@ mod authentic;
 mod pair;
 
 use authentic::{Challenge, Known, closed, pair_with, signed};
-use pair::{ALICE, BOB, Out, Pair, Text, request, unique};
+use pair::{ALICE, BOB, Out, Pair, Text, US, request, unique};
 use strowger_engine::{Algorithm, Config, Event, Reason, Sighting};
 
 fn reply(pair: &mut Pair, text: &Text) -> Text {
@@ -357,6 +357,44 @@ fn where_somebody_has_registered_every_short_request_is_challenged() {
     assert_eq!(pair.count(Event::DropWithheld), 0);
 }
 
+/// As short as requests can be that are challenged.
+const SHORTEST: [&[u8]; 3] = [
+    b"REGISTER sip:a SIP/2.0\r\nv:SIP/2.0/UDP a;branch=z9hG4bK1\r\nf:<sip:a>;tag=1\r\nt:<sip:a>\r\ni:a\r\nCSeq:1 REGISTER\r\n\r\n",
+    b"X sip:a SIP/2.0\r\nv:SIP/2.0/UDP a;branch=z9hG4bK1\r\nf:<sip:a>;tag=1\r\nt:<sip:a>\r\ni:a\r\nCSeq:1 X\r\n\r\n",
+    b"X sip:a SIP/2.0\r\nv:SIP/2.0/UDP a;rport\r\nf:<sip:a>;tag=1\r\nt:<sip:a>\r\ni:a\r\nCSeq:1 X\r\n\r\n",
+];
+
+/// What SECURITY.md says of somebody who uses an address as his own at which a user has registered: each refusal is the
+/// shortest, whatever the request, and nothing that was not paid for is remembered as if it had been.
+#[test]
+fn where_somebody_has_registered_nobody_gets_more_than_the_shortest_challenge_unpaid() {
+    let mut pair = pair_with(all_algorithms());
+    let signed = signed(&mut pair, ALICE, &long_register("alice"), "alice");
+    assert_eq!(pair.pass(ALICE, &signed).to(ALICE).code(), 200);
+    let mut most = 0.0_f64;
+    for short in SHORTEST {
+        for _ in 0..40 {
+            let refused = pair.pass_to(ALICE, US, short).to(ALICE);
+            assert!(matches!(refused.code(), 401 | 407), "{refused:?}");
+            assert_eq!(Challenge::all(&refused).len(), 1);
+            most = most.max(refused.bytes().len() as f64 / short.len() as f64);
+        }
+    }
+    println!("{most:.2} octets for one");
+    assert!(most < 3.25, "{most}");
+    // As at the first time: what these have brought is used up.
+    let names: Vec<_> =
+        Challenge::all(&reply(&mut pair, &middling())).into_iter().map(|c| c.algorithm).collect();
+    assert_eq!(names, ["SHA-512-256", "MD5"]);
+}
+
+/// A REGISTER with room for two challenges.
+fn middling() -> Text {
+    register("alice", "<sip:alice@192.0.2.1>")
+        .add("Supported", "path, outbound, gruu, replaces, timer")
+        .add("Allow", "INVITE, ACK, CANCEL, BYE")
+}
+
 #[test]
 fn a_challenge_fits_what_the_source_has_sent() {
     let mut pair = pair_with(all_algorithms());
@@ -388,10 +426,8 @@ fn a_challenge_fits_what_the_source_has_sent() {
     assert!(most > 1, "who asks again and again hears of the others");
     // In between as many as fit.
     let mut pair = pair_with(all_algorithms());
-    let middle =
-        register("alice", "<sip:alice@192.0.2.1>").add("Supported", "path, outbound, gruu, replaces, timer");
-    let middle = middle.add("Allow", "INVITE, ACK, CANCEL, BYE");
-    let names: Vec<_> = Challenge::all(&reply(&mut pair, &middle)).into_iter().map(|c| c.algorithm).collect();
+    let names: Vec<_> =
+        Challenge::all(&reply(&mut pair, &middling())).into_iter().map(|c| c.algorithm).collect();
     assert_eq!(names, ["SHA-512-256", "MD5"]);
 }
 

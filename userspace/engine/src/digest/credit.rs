@@ -60,6 +60,13 @@ impl Credit {
         place.octets = left.unwrap_or(place.octets);
         left.is_some()
     }
+
+    /// Takes all that the source has, for a reply that is longer than that.
+    pub(crate) fn clear(&mut self, source: IpAddr) {
+        if let Some(place) = self.place(source) {
+            place.octets = 0;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -84,6 +91,8 @@ mod tests {
         let other = "192.0.2.2".parse().unwrap();
         assert_eq!(credit.receive(other, 300), 300, "each source for itself");
         assert!(!credit.spend(other, 390));
+        credit.clear(other);
+        assert_eq!(credit.receive(other, 100), 100, "nothing is left of the 300");
         // A host cannot have as many sources as its IPv6 network has addresses.
         let [one, two] = ["2001:db8::1", "2001:db8::2"].map(|ip| ip.parse().unwrap());
         assert_eq!((credit.receive(one, 300), credit.receive(two, 300)), (300, 600));

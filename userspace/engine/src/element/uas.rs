@@ -134,8 +134,12 @@ impl Element {
         let source = origin.remote.ip();
         answer.room = self.auth.credit.receive(source, message.datagram().len());
         let step = self.reply(origin, (message, headers), method, refusal.code(), plan, answer)?;
-        if !self.auth.credit.spend(source, plan.edited_len()) && !self.admission.budgets.is_known(source) {
-            return Err(Reason::Withheld);
+        if !self.auth.credit.spend(source, plan.edited_len()) {
+            if !self.admission.budgets.is_known(source) {
+                return Err(Reason::Withheld);
+            }
+            // As far as it is paid for.
+            self.auth.credit.clear(source);
         }
         Ok(step)
     }
