@@ -5,6 +5,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -201,6 +202,12 @@ impl Line {
             came if came == kind => Ok(frame),
             came => Err(io::Error::other(format!("{came:?} instead of {kind:?}"))),
         }
+    }
+
+    /// From now on nothing is sent by either end; what has been sent can still be received.
+    pub(crate) fn hang_up(&self) {
+        // It fails when the other end has gone, which is as good.
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     /// The process that has connected to this end. Of the one that listened it would be who was the first to, and that may be over.

@@ -24,6 +24,7 @@ const DYING: Duration = if cfg!(test) { Duration::from_millis(300) } else { Dura
 pub(crate) struct Predecessor {
     line: Line,
     process: OwnedFd,
+    patience: Duration,
     /// What it says of itself.
     pub offer: Offer,
 }
@@ -78,7 +79,7 @@ impl Predecessor {
         // The socket's own word is who began to listen, and that one may have been replaced long ago.
         let process = line.expect(Kind::Process, PATIENCE).map_err(nobody)?.descriptors.pop();
         match process {
-            Some(process) => Ok(Predecessor { line, process, offer }),
+            Some(process) => Ok(Predecessor { line, process, patience: PATIENCE, offer }),
             None => Err(refused("the node that runs does not show its process".to_owned())),
         }
     }
@@ -129,17 +130,32 @@ impl Predecessor {
     /// Says that this node stands ready, and hears that it is to serve from now on.
     pub(crate) fn ready(&mut self) -> Result<(), Silence> {
         self.say(Kind::Ready)?;
-        match self.next()? {
-            Frame { kind: Kind::Yours, .. } => Ok(()),
-            frame => Err(self.silence(&io::Error::other(format!("{:?}", frame.kind)))),
+        let frame = match self.line.receive(self.patience) {
+            Ok(frame) => frame,
+            Err(error) => match self.last_word() {
+                Some(frame) => frame,
+                None => return Err(self.silence(&error)),
+            },
+        };
+        match frame.kind {
+            Kind::Yours => Ok(()),
+            Kind::Kept => Err(kept(&frame)),
+            other => Err(self.silence(&io::Error::other(format!("{other:?}")))),
         }
+    }
+
+    /// What it has said before this end hung up. From here on its word that this one is to serve does not leave it, so it keeps its
+    /// place; if it had left, it counts. Otherwise one that is slow could give its place to one that has gone.
+    fn last_word(&mut self) -> Option<Frame> {
+        self.line.hang_up();
+        self.line.receive(self.patience).ok()
     }
 
     fn say(&mut self, kind: Kind) -> Result<(), Silence> {
         // It may have said why, before it closed its end: that is heard instead of a word that doesn't come.
         match self.line.send(kind, b"", &[]) {
             Ok(()) => Ok(()),
-            Err(error) => match self.line.receive(PATIENCE) {
+            Err(error) => match self.line.receive(self.patience) {
                 Ok(frame) if frame.kind == Kind::Kept => Err(kept(&frame)),
                 _ => Err(self.silence(&error)),
             },
@@ -147,7 +163,7 @@ impl Predecessor {
     }
 
     fn next(&mut self) -> Result<Frame, Silence> {
-        match self.line.receive(PATIENCE) {
+        match self.line.receive(self.patience) {
             Ok(frame) if frame.kind == Kind::Kept => Err(kept(&frame)),
             Ok(frame) => Ok(frame),
             Err(error) => Err(self.silence(&error)),
@@ -168,7 +184,7 @@ impl Predecessor {
         match over {
             Ok(1..) => Silence::Dead,
             _ if error.kind() == io::ErrorKind::WouldBlock => {
-                Silence::Kept(format!("it has said nothing for {} s", PATIENCE.as_secs()))
+                Silence::Kept(format!("it has said nothing for {} s", self.patience.as_secs()))
             }
             _ => Silence::Kept(error.to_string()),
         }
@@ -227,7 +243,11 @@ mod tests {
             bindings: 0,
         };
         let line = Line::over(one, PATIENCE).expect("set");
-        (Predecessor { line, process, offer }, Line::over(other, PATIENCE).expect("set"), child)
+        (
+            Predecessor { line, process, patience: PATIENCE, offer },
+            Line::over(other, PATIENCE).expect("set"),
+            child,
+        )
     }
 
     fn end(mut child: Child) {
@@ -305,6 +325,24 @@ mod tests {
                 end(child);
             }
         }
+    }
+
+    #[test]
+    fn one_of_the_two_serves_when_the_word_comes_late() {
+        let (mut predecessor, mut line, child) = predecessor();
+        predecessor.patience = Duration::from_millis(20);
+        // While this one listened in vain, or too late.
+        assert!(matches!(predecessor.ready(), Err(Silence::Kept(_))));
+        line.expect(Kind::Ready, PATIENCE).expect("it was ready once");
+        let error = line.send(Kind::Yours, b"", &[]).expect_err("the other one is told that nobody takes it");
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        end(child);
+        // On its way when this one gave up.
+        let (mut predecessor, mut line, child) = self::predecessor();
+        line.send(Kind::Yours, b"", &[]).expect("sent");
+        assert_eq!(predecessor.last_word().map(|frame| frame.kind), Some(Kind::Yours));
+        assert!(line.send(Kind::Yours, b"", &[]).is_err());
+        end(child);
     }
 
     #[test]
