@@ -226,10 +226,14 @@ fn hand_over(
     };
     line.send(Kind::State, &serde_json::to_vec(&account)?, &[])?;
     sockets(line, &estate.doors)?;
-    if let Some(program) = &estate.serving.now().program
-        && let Some(link) = program.link()
-    {
-        line.send(Kind::Link, b"", &[link])?;
+    // A descriptor of its own: the program is not to wait for the other node to read.
+    let link = {
+        let served = estate.serving.now();
+        let link = served.program.as_ref().and_then(|program| program.link());
+        link.map(|link| link.try_clone_to_owned()).transpose()?
+    };
+    if let Some(link) = link {
+        line.send(Kind::Link, b"", &[link.as_fd()])?;
     }
     line.send(Kind::Desk, b"", &[desk.as_fd()])?;
     line.send(Kind::Given, b"", &[])?;

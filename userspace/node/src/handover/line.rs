@@ -155,7 +155,12 @@ impl Line {
             beside.push(SendAncillaryMessage::ScmRights(descriptors));
         }
         // Alone, so that descriptors are read with the head.
-        let sent = sendmsg(&self.stream, &[IoSlice::new(&head)], &mut beside, SendFlags::NOSIGNAL)?;
+        let sent = loop {
+            match sendmsg(&self.stream, &[IoSlice::new(&head)], &mut beside, SendFlags::NOSIGNAL) {
+                Err(rustix::io::Errno::INTR) => {}
+                sent => break sent?,
+            }
+        };
         self.stream.write_all(head.get(sent..).unwrap_or_default())?;
         self.stream.write_all(content)
     }
