@@ -143,6 +143,7 @@ async fn serve(
             Err(Fault::Other(format!("the status socket ended: {served:?}")))
         }
     };
+    view.settle().await;
     if view.is_taken() {
         socket.leave();
     }

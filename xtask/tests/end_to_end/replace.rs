@@ -398,6 +398,23 @@ fn a_successor_that_fails_changes_nothing() {
     assert_eq!(bench.lab.xdp_programs().unwrap(), before);
 }
 
+/// A node that is told to go does so at once, whoever is preparing to take its place.
+#[test]
+fn a_node_that_ends_waits_for_no_successor() {
+    let Some(bench) = Bench::plain() else { return };
+    let configuration = bench.configuration("off");
+    let mut node = bench.start(&configuration);
+    let mut prepares = Impostor::greet(configuration.socket.as_ref().unwrap());
+    let began = Instant::now();
+    let ended = node.stop(Signal::TERM, PATIENCE).unwrap();
+    assert_eq!(ended.code(), Some(0), "{}", node.last_words(10));
+    say(&format!("it has ended after {} ms", began.elapsed().as_millis()));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // That one sees it, and can start in its place.
+    let mut rest = Vec::new();
+    prepares.stream.read_to_end(&mut rest).unwrap();
+}
+
 /// The node that runs is killed while it is being replaced: the new one starts all the same, with what it has been given; or, when
 /// it has not asked yet, says that there is nobody. How often: `STROWGER_KILLS` (5).
 #[test]

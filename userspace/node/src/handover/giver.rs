@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use strowger_engine::{Location, Time};
 
-use super::line::{DESCRIPTORS, Kind, Line, Parcel};
+use super::line::{DESCRIPTORS, HangUp, Kind, Line, Parcel};
 use super::{Account, GivenBan, Offer, format};
 use crate::dataplane::Doors;
 use crate::dataplane::watch::Serving;
@@ -109,7 +109,14 @@ pub(crate) async fn answer(view: &View, desk: Arc<OwnedFd>, mut stream: UnixStre
         }
     };
     let bans = || view.police(Police::hand_over).unwrap_or_default();
-    match give(estate, desk, bans, stream).await {
+    let given = match HangUp::of(&stream) {
+        Ok(hang_up) => {
+            view.is_wanted(hang_up);
+            give(estate, desk, bans, stream).await
+        }
+        Err(error) => Err(said(&error)),
+    };
+    match given {
         Ok(given) => {
             let Given { to, users: (copied, again), bans, stood } = given;
             tracing::info!(

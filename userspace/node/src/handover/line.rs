@@ -102,6 +102,24 @@ impl Frame {
     }
 }
 
+/// Hangs up when it is dropped: whoever waits at either end of the line goes on at once.
+#[derive(Debug)]
+pub(crate) struct HangUp(UnixStream);
+
+impl HangUp {
+    /// For the line over this socket.
+    pub(crate) fn of(stream: &UnixStream) -> io::Result<HangUp> {
+        stream.try_clone().map(HangUp)
+    }
+}
+
+impl Drop for HangUp {
+    fn drop(&mut self) {
+        // It fails when the other end has gone, which is as good.
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
 /// One end.
 #[derive(Debug)]
 pub(crate) struct Line {
@@ -332,6 +350,26 @@ mod tests {
         assert_eq!(ports, sender.join().expect("ends"));
         let end = other.receive(SOON).expect_err("closed");
         assert_eq!(end.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn nobody_waits_at_a_line_that_is_hung_up() {
+        let (mut one, mut other) = pair();
+        let hang_up = HangUp::of(&one.stream).expect("once more");
+        other.send(Kind::Pause, b"", &[]).expect("sent");
+        let (waits, waiting) = std::sync::mpsc::channel();
+        let waiter = std::thread::spawn(move || {
+            let came = one.receive(SOON).expect("was sent before");
+            waits.send(()).expect("heard");
+            (came.kind, one.receive(Duration::from_secs(100)).map_err(|error| error.kind()))
+        });
+        waiting.recv().expect("it waits");
+        let began = std::time::Instant::now();
+        drop(hang_up);
+        let (came, end) = waiter.join().expect("ends");
+        assert_eq!((came, end.err()), (Kind::Pause, Some(io::ErrorKind::UnexpectedEof)));
+        assert!(began.elapsed() < SOON);
+        assert_eq!(other.send(Kind::Pause, b"", &[]).expect_err("gone").kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::dataplane::Plane;
 use crate::fault::Fault;
 use crate::handover::giver::Estate;
+use crate::handover::line::HangUp;
 use crate::handover::{self, Offer};
 use crate::policing::{Changed, Police};
 use crate::report::Desk;
@@ -28,6 +29,10 @@ use crate::worker::{Count, Counts as WorkerCounts, Report};
 /// A worker looks at its desk at least every 20 ms; one that needs longer than this is called stuck.
 const PATIENCE: Duration = Duration::from_millis(250);
 
+/// How often it is looked whether another node has taken this one's place, when this one goes; and how long at most.
+const SETTLING: Duration = Duration::from_millis(1);
+const UNSETTLED: Duration = Duration::from_secs(2);
+
 /// What the control side holds of the running node.
 pub(crate) struct View {
     config: Config,
@@ -36,6 +41,8 @@ pub(crate) struct View {
     started: Instant,
     draining: Cell<bool>,
     place: Cell<Place>,
+    /// Ends the talk with whoever wants it.
+    hang_up: RefCell<Option<HangUp>>,
     replaced: Notify,
 }
 
@@ -58,6 +65,7 @@ impl View {
             started,
             draining: Cell::new(false),
             place: Cell::new(Place::Ours),
+            hang_up: RefCell::new(None),
             replaced: Notify::new(),
         }
     }
@@ -74,15 +82,38 @@ impl View {
         Ok(())
     }
 
+    /// How to end the talk with that one.
+    pub(crate) fn is_wanted(&self, hang_up: HangUp) {
+        self.hang_up.replace(Some(hang_up));
+    }
+
     /// It has not, and may try again.
     pub(crate) fn is_not_replaced(&self) {
         self.place.set(Place::Ours);
+        self.hang_up.take();
     }
 
     /// It has.
     pub(crate) fn is_replaced(&self) {
         self.place.set(Place::Theirs);
+        self.hang_up.take();
         self.replaced.notify_one();
+    }
+
+    /// Hangs up on a node that is about to take this one's place, and returns when it is settled whether it has.
+    pub(crate) async fn settle(&self) {
+        self.hang_up.take();
+        let settled = async {
+            while self.place.get() == Place::Wanted {
+                tokio::time::sleep(SETTLING).await;
+            }
+        };
+        // Nothing waits at the line any more, and for workers no longer than this.
+        if tokio::time::timeout(UNSETTLED, settled).await.is_err() {
+            tracing::error!(
+                "another node was about to take this one's place, and it is not known whether it has"
+            );
+        }
     }
 
     /// Returns when another node has taken this one's place.
