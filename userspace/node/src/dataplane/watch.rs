@@ -140,7 +140,10 @@ impl Watch {
             }
             if index.is_none() && now.is_some_and(|now| now.up) {
                 match self.open(source_key) {
-                    Ok(opened) => index = Some(opened),
+                    Ok(opened) => {
+                        index = Some(opened);
+                        complaint.clear();
+                    }
                     Err(fault) if fault.to_string() != complaint => {
                         complaint = fault.to_string();
                         tracing::error!("the kernel's sockets serve on: {complaint}");
