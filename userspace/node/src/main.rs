@@ -55,7 +55,9 @@ enum Command {
         config: PathBuf,
         /// Take the place of the node that runs with this node.socket: its bindings, its sockets, its XDP program's place.
         ///
-        /// No call is lost, and that node ends. When this one cannot, for whatever reason, that one serves on.
+        /// Calls that are up go on, and that node ends. Its transactions, nonces, counters and table of dialogs end with it, and so
+        /// does what it knows of gateways and guessers: a request that gets lost just then is its client's to repeat. When this one
+        /// cannot take the place, for whatever reason, that one serves on.
         #[arg(long)]
         replace: bool,
     },
