@@ -17,10 +17,12 @@
 //! | `exchange`, `bell` | messages that come by one worker and belong to another |
 //! | `stand_in`, `beat` | who serves in the place of a worker that is stuck, and how that shows |
 //! | `polling` | how long to look before sleeping |
+//! | `chores` | what a loop does besides its messages |
 //! | `count`, `report` | what is counted, and how status gets it |
 
 mod beat;
 mod bell;
+mod chores;
 mod count;
 mod exchange;
 mod lane;
@@ -40,6 +42,7 @@ use strowger_engine::{Engine, Sighting, Time};
 use strowger_xdp::Heartbeat;
 use strowger_xsk::{FrameBatch, KernelSocket, Socket};
 
+use self::chores::Chores;
 pub(crate) use self::count::{Count, Counts};
 pub(crate) use self::exchange::{Exchange, Spread, Wakers};
 use self::lane::Lane;
@@ -62,8 +65,6 @@ const SLEEP: Duration = Duration::from_millis(20);
 const SLEEP_SENDING: Duration = Duration::from_millis(1);
 /// How often a busy worker asks its kernel sockets. They carry the exceptions, and asking is a system call.
 const KERNEL_EVERY: Duration = Duration::from_micros(200);
-/// How often the engine is told the calendar time, which only its Date headers show.
-const DATE_EVERY: Duration = Duration::from_secs(1);
 /// Turns that a stopping worker still makes for what is in its rings.
 const LAST_TURNS: usize = 64;
 /// A worker that is to stand still has had nothing in its rings for so long: what another CPU was just putting there is in.
@@ -128,7 +129,7 @@ pub(crate) struct Worker {
     refit: Arc<Refit>,
     /// How often it asks its kernel sockets while there is other work.
     kernel_every: Duration,
-    desk: Arc<Desk<Report>>,
+    chores: Chores,
     errands: Arc<Errands>,
     orders: Arc<Orders>,
     sightings: Option<Producer<Sighting>>,
@@ -145,50 +146,35 @@ const BELL: u64 = 2;
 impl Worker {
     /// A worker over its parts. Fails when the kernel has no epoll descriptor left.
     pub(crate) fn new(
-        parts: Parts,
+        mut parts: Parts,
         (desk, errands, orders): (Arc<Desk<Report>>, Arc<Errands>, Arc<Orders>),
     ) -> std::io::Result<Worker> {
-        let Parts {
-            mut engine,
-            queues,
-            kernel,
-            heartbeat,
-            fast,
-            names,
-            exchange,
-            sightings,
-            polling,
-            gather,
-            refit,
-        } = parts;
-        if sightings.is_some() {
-            engine.watch_sources(SIGHTINGS);
+        if parts.sightings.is_some() {
+            parts.engine.watch_sources(SIGHTINGS);
         }
         let sleeper = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let sources = (queues.iter().map(|queue| (queue.socket.as_fd(), QUEUE)))
-            .chain(kernel.iter().map(|socket| (socket.as_fd(), KERNEL)))
-            .chain(exchange.bell().map(|bell| (bell, BELL)));
+        let sources = (parts.queues.iter().map(|queue| (queue.socket.as_fd(), QUEUE)))
+            .chain(parts.kernel.iter().map(|socket| (socket.as_fd(), KERNEL)))
+            .chain(parts.exchange.bell().map(|bell| (bell, BELL)));
         for (source, what) in sources {
             epoll::add(&sleeper, source, epoll::EventData::new_u64(what), epoll::EventFlags::IN)?;
         }
-        let (patience, kernel_every) = habits(polling, &queues);
-        let gathering = Gathering::new(polling, gather, queues.len());
-        let lane = Lane::new(engine, fast, names, exchange);
+        let (patience, kernel_every) = habits(parts.polling, &parts.queues);
         Ok(Worker {
-            queues,
-            kernel,
-            heartbeat,
-            lane,
+            gathering: Gathering::new(parts.polling, parts.gather, parts.queues.len()),
+            lane: Lane::new(parts.engine, parts.fast, parts.names, parts.exchange),
+            queues: parts.queues,
+            kernel: parts.kernel,
+            heartbeat: parts.heartbeat,
             patience,
-            polling,
-            gather,
-            gathering,
-            refit,
+            polling: parts.polling,
+            gather: parts.gather,
+            refit: parts.refit,
             kernel_every,
-            desk,
+            chores: Chores::new(desk),
             errands,
             orders,
-            sightings,
+            sightings: parts.sightings,
             sleeper,
         })
     }
@@ -198,17 +184,13 @@ impl Worker {
         // The kernel lets sleeps of ordinary threads run 50 µs over.
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
         let mut batch = FrameBatch::new();
-        let mut answered = 0;
         let mut last_work = monotonic();
         let mut last_kernel = Time::START;
         let mut kernel_ready = true;
         let mut kernel_backlog = 0;
-        let mut last_date = last_work;
-        let mut draining = false;
-        self.lane.engine.set_wall_clock(last_date, calendar());
         while !self.orders.is_stopping() {
             if self.orders.is_still() {
-                self.stand_still(&mut batch, &mut answered);
+                self.stand_still(&mut batch);
                 (last_work, kernel_ready) = (monotonic(), true);
                 continue;
             }
@@ -216,10 +198,7 @@ impl Worker {
             if self.refit.is_left() {
                 self.refitted();
             }
-            if !draining && self.orders.is_draining() {
-                draining = true;
-                self.lane.engine.drain(now);
-            }
+            self.chores.tell(now, &self.orders, &mut self.lane.engine);
             self.lane.engine.set_pressure(self.backlog().max(kernel_backlog));
             let mut worked = self.queue_turn(now, &mut batch);
             worked |= self.lane.handed_turn(now, HANDED_AT_ONCE, &mut self.kernel);
@@ -231,18 +210,11 @@ impl Worker {
                 kernel_backlog = if kernel_ready { self.kernel_backlog() } else { 0 };
                 last_kernel = now;
             }
-            if self.lane.engine.timeout().is_some_and(|at| at <= now) {
-                self.lane.engine.on_timeout(now);
-            }
-            self.lane.names_turn(now);
+            self.lane.time_turn(now);
             self.tell_sightings();
             worked |= self.errands.serve(&mut self.lane.engine, now);
             worked |= self.transmit_turn(now);
-            if now.since(last_date) >= DATE_EVERY {
-                self.lane.engine.set_wall_clock(now, calendar());
-                last_date = now;
-            }
-            self.answer_desk(now, &mut answered);
+            self.answer_desk(now);
             if worked {
                 last_work = now;
             } else if let Some(wait) = self.gathering.wait(now, self.lane.counts.of(Count::RxXsk)) {
@@ -273,7 +245,7 @@ impl Worker {
     /// Until told to go on, or to stop. Without a beat the program passes what is this worker's, so it waits in the kernel
     /// sockets for whoever serves next; what is in the rings already is handled first.
     #[cold]
-    fn stand_still(&mut self, batch: &mut FrameBatch, answered: &mut u64) {
+    fn stand_still(&mut self, batch: &mut FrameBatch) {
         if let Some(heartbeat) = &self.heartbeat {
             heartbeat.beat(0);
         }
@@ -299,19 +271,17 @@ impl Worker {
         while self.orders.is_still() && !self.orders.is_stopping() {
             // It is not stuck.
             self.lane.exchange.beat(monotonic());
-            self.answer_desk(monotonic(), answered);
+            self.answer_desk(monotonic());
             std::thread::sleep(STILL_WATCH);
         }
         self.orders.goes(left);
     }
 
     /// Answers whoever has asked for a report.
-    fn answer_desk(&mut self, now: Time, answered: &mut u64) {
-        if let Some(number) = self.desk.asked(*answered)
-            && self.desk.answer(number, self.report(now))
-        {
-            *answered = number;
-        }
+    fn answer_desk(&mut self, now: Time) {
+        let Worker { chores, lane, queues, kernel, .. } = self;
+        let queues = || queues.iter().map(QueueReport::of).collect();
+        chores.answer(|| Report::of(now, lane, queues(), report::kernel(kernel)));
     }
 
     /// The device has gone, and all that hung on it, or there is another one in its place.
@@ -455,17 +425,6 @@ impl Worker {
             let _ = clock_nanosleep_relative(ClockId::Monotonic, &wait);
         }
     }
-
-    fn report(&self, now: Time) -> Report {
-        Report {
-            drained: self.lane.engine.is_drained(now),
-            counts: self.lane.counts.clone(),
-            events: self.lane.engine.counters().clone(),
-            occupancy: self.lane.engine.occupancy(),
-            queues: self.queues.iter().map(QueueReport::of).collect(),
-            kernel: report::kernel(&self.kernel),
-        }
-    }
 }
 
 /// How long a worker goes round without work before it sleeps, and how often it asks its kernel sockets meanwhile.
@@ -481,9 +440,4 @@ pub(crate) fn monotonic() -> Time {
     let now = clock_gettime(ClockId::Monotonic);
     // Never negative.
     Time::from_nanos((now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64))
-}
-
-/// Seconds since 1970, as the machine believes.
-fn calendar() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

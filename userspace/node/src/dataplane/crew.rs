@@ -167,8 +167,6 @@ impl Crew {
                 _ => None,
             };
             let (heartbeat, queues) = share.map_or((None, Vec::new()), |s| (Some(s.heartbeat), s.queues));
-            let polling = config.dataplane.polling;
-            let gather = config.dataplane.gather_us.into();
             let refit = Arc::new(Refit::default());
             refits.push(Arc::clone(&refit));
             let parts = Parts {
@@ -180,8 +178,8 @@ impl Crew {
                 names,
                 exchange,
                 sightings,
-                polling,
-                gather,
+                polling: config.dataplane.polling,
+                gather: config.dataplane.gather_us.into(),
                 refit,
             };
             let desk = Arc::new(Desk::default());

@@ -67,8 +67,16 @@ impl Lane {
         self.unanswered > 0
     }
 
+    /// What the time has brought: timers that are due, and names that were asked for.
+    pub(super) fn time_turn(&mut self, now: Time) {
+        if self.engine.timeout().is_some_and(|at| at <= now) {
+            self.engine.on_timeout(now);
+        }
+        self.names_turn(now);
+    }
+
     /// Hands the engine's questions to the thread for names, and its answers to the engine.
-    pub(super) fn names_turn(&mut self, now: Time) {
+    fn names_turn(&mut self, now: Time) {
         while let Some(query) = self.engine.next_query() {
             let asked = self.names.ask(query);
             self.unanswered += usize::from(asked);

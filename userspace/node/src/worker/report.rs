@@ -1,10 +1,11 @@
 //! What a worker tells status, when it is asked.
 
-use strowger_engine::{Counters, Occupancy};
+use strowger_engine::{Counters, Occupancy, Time};
 use strowger_xsk::{Balance, BindMode, KernelCounters, KernelSocket};
 
 use super::Queue;
 use super::count::Counts;
+use super::lane::Lane;
 
 /// What a worker tells status.
 #[derive(Debug, Clone)]
@@ -21,6 +22,25 @@ pub(crate) struct Report {
     pub queues: Vec<QueueReport>,
     /// Its kernel sockets', summed.
     pub kernel: Vec<(&'static str, u64)>,
+}
+
+impl Report {
+    /// By whoever has this lane; `queues` and `kernel` are what there is to say of its sockets.
+    pub(super) fn of(
+        now: Time,
+        lane: &Lane,
+        queues: Vec<QueueReport>,
+        kernel: Vec<(&'static str, u64)>,
+    ) -> Report {
+        Report {
+            drained: lane.engine.is_drained(now),
+            counts: lane.counts.clone(),
+            events: lane.engine.counters().clone(),
+            occupancy: lane.engine.occupancy(),
+            queues,
+            kernel,
+        }
+    }
 }
 
 /// What a worker tells of one queue.

@@ -16,11 +16,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use strowger_engine::{Engine, Time};
 use strowger_xsk::KernelSocket;
 
+use super::chores::Chores;
 use super::count::Count;
 use super::exchange::Exchange;
 use super::lane::Lane;
 use super::report::{self, Report};
-use super::{DATE_EVERY, HANDED_AT_ONCE, calendar, monotonic};
+use super::{HANDED_AT_ONCE, monotonic};
 use crate::names::Asker;
 use crate::orders::Orders;
 use crate::report::Desk;
@@ -35,7 +36,7 @@ pub(crate) struct StandIn {
     lane: Lane,
     /// Every worker's kernel sockets, once more.
     wards: Vec<Vec<KernelSocket>>,
-    desk: Arc<Desk<Report>>,
+    chores: Chores,
     orders: Arc<Orders>,
 }
 
@@ -50,34 +51,24 @@ impl StandIn {
         orders: Arc<Orders>,
     ) -> StandIn {
         engine.stand_in();
-        StandIn { lane: Lane::new(engine, None, names, exchange), wards, desk, orders }
+        StandIn { lane: Lane::new(engine, None, names, exchange), wards, chores: Chores::new(desk), orders }
     }
 
     /// The loop, until told to stop.
     pub(crate) fn run(mut self) {
-        let (mut answered, mut draining) = (0, false);
-        let mut last_date = monotonic();
-        self.lane.engine.set_wall_clock(last_date, calendar());
         while !self.orders.is_stopping() {
             let now = monotonic();
             self.lane.counts.count(Count::Turns);
             if self.orders.is_still() {
                 // The workers' sockets may be another node's by now.
-                self.answer_desk(now, &mut answered);
+                self.answer_desk(now);
                 std::thread::sleep(SERVE);
                 continue;
             }
-            if !draining && self.orders.is_draining() {
-                draining = true;
-                self.lane.engine.drain(now);
-            }
+            self.chores.tell(now, &self.orders, &mut self.lane.engine);
             let (mut worked, serving) = self.serve(now);
             worked |= self.others(now);
-            if now.since(last_date) >= DATE_EVERY {
-                self.lane.engine.set_wall_clock(now, calendar());
-                last_date = now;
-            }
-            self.answer_desk(now, &mut answered);
+            self.answer_desk(now);
             if !worked && self.lane.exchange.lie_down() {
                 self.sleep(now, if serving || self.lane.awaits_names() { SERVE } else { WATCH });
             }
@@ -85,12 +76,10 @@ impl StandIn {
     }
 
     /// Answers whoever has asked for a report.
-    fn answer_desk(&mut self, now: Time, answered: &mut u64) {
-        if let Some(number) = self.desk.asked(*answered)
-            && self.desk.answer(number, self.report(now))
-        {
-            *answered = number;
-        }
+    fn answer_desk(&mut self, now: Time) {
+        let StandIn { chores, lane, wards, .. } = self;
+        let kernel = || wards.iter().map(|sockets| report::kernel(sockets)).fold(Vec::new(), report::sum);
+        chores.answer(|| Report::of(now, lane, Vec::new(), kernel()));
     }
 
     /// What came to the sockets of stuck workers. Whether anything did, and whether there are any.
@@ -117,10 +106,7 @@ impl StandIn {
         // They all have the same addresses.
         let Some(kernel) = self.wards.first_mut() else { return false };
         let came = self.lane.handed_turn(now, HANDED_AT_ONCE, kernel);
-        if self.lane.engine.timeout().is_some_and(|at| at <= now) {
-            self.lane.engine.on_timeout(now);
-        }
-        self.lane.names_turn(now);
+        self.lane.time_turn(now);
         let sends = self.lane.engine.has_transmit();
         if sends {
             self.lane.transmit(now, None, kernel);
@@ -142,16 +128,5 @@ impl StandIn {
             None => false,
         };
         self.lane.exchange.get_up(rung);
-    }
-
-    fn report(&self, now: Time) -> Report {
-        Report {
-            drained: self.lane.engine.is_drained(now),
-            counts: self.lane.counts.clone(),
-            events: self.lane.engine.counters().clone(),
-            occupancy: self.lane.engine.occupancy(),
-            queues: Vec::new(),
-            kernel: self.wards.iter().map(|sockets| report::kernel(sockets)).fold(Vec::new(), report::sum),
-        }
     }
 }
