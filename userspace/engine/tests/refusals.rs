@@ -278,6 +278,21 @@ fn what_nobody_hears_of() {
     }
 }
 
+/// An IPv4 address in an IPv6 header is nobody's; one that a socket for both versions writes so is an IPv4 host's.
+#[test]
+fn nobody_comes_from_an_ipv4_address_to_an_ipv6_one() {
+    const US_V6: &str = "[fd77::2]:5060";
+    let listen = vec![US.parse().unwrap(), US_V6.parse().unwrap()];
+    let mut pair = Pair::new(Config { listen, ..stateless() });
+    let invite = request("INVITE", "sip:bob@example.net").bytes();
+    for source in ["[::ffff:10.77.0.11]:5060", "[::ffff:127.0.0.1]:5060", "[::ffff:10.77.0.2]:5070", ALICE] {
+        assert_eq!(pair.pass_to(source, US_V6, &invite), Out::Dropped(Reason::Flow), "{source}");
+    }
+    for (source, local) in [("[::ffff:10.77.0.11]:5060", US), ("[fd77::11]:5060", US_V6)] {
+        assert_ne!(pair.pass_to(source, local, &invite), Out::Dropped(Reason::Flow), "{source}");
+    }
+}
+
 #[test]
 fn no_room_to_forward_is_said_and_no_room_at_all_is_counted() {
     let mut pair = with_bob(stateless());

@@ -168,14 +168,17 @@ impl Element {
         self.core.stand_in();
     }
 
-    /// `None` for a flow that cannot be: to an address that is not ours, from ourselves, or from no host.
+    /// `None` for a flow that cannot be: to an address that is not ours, from ourselves, or from no host. So is one from an
+    /// IPv4 address to an IPv6 one of ours: somebody wrote it into an IPv6 header, which the kernel lets pass, and has no claim
+    /// to what that IPv4 address may (RFC 4942 section 2.2).
     pub(crate) fn origin(&self, now: Time, flow: Flow, room: usize) -> Option<Origin> {
         let remote = match flow.remote {
             SocketAddr::V4(_) => flow.remote,
             SocketAddr::V6(remote) => SocketAddr::new(remote.ip().to_canonical(), remote.port()),
         };
         let listen = self.site.listen_index(flow.local)?;
-        if !proxy::is_unicast(remote) || self.site.listen_index(remote).is_some() {
+        let mixed = flow.local.is_ipv6() && remote.is_ipv4();
+        if mixed || !proxy::is_unicast(remote) || self.site.listen_index(remote).is_some() {
             return None;
         }
         Some(Origin { now, listen, remote, room })
