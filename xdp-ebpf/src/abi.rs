@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use strowger_wire::{Endpoint, IpVersion};
+use strowger_wire::{Address, Endpoint, IpVersion};
 
 use crate::Counter;
 use crate::source::{BanSet, BudgetSet, KnownSet};
@@ -115,8 +115,8 @@ pub struct Switches {
 
 /// Listeners that a set of their table holds.
 pub const LISTENERS_OF_A_SET: usize = 4;
-/// Sets of the table of listeners: so many that among [`MAX_LISTENERS`] hardly ever five fall into one.
-pub const LISTENER_SETS: u32 = 256;
+/// Sets of the table of listeners: so many that among [`MAX_LISTENERS`] and their addresses hardly ever five fall into one.
+pub const LISTENER_SETS: u32 = 1024;
 /// One set of the table of listeners; what isn't used is zero, which is no listener: its version is neither 4 nor 6.
 pub type ListenerSet = [ListenerKey; LISTENERS_OF_A_SET];
 
@@ -144,17 +144,31 @@ pub struct PrefixKey {
 pub struct ListenerKey {
     /// The address.
     address: [u64; 2],
-    /// The UDP port, in the host's order.
+    /// The UDP port, in the host's order; or [`ANY_PORT`].
     port: u32,
     /// 4 or 6: an IPv4 address is not the IPv6 one that it is mapped to.
     version: u32,
 }
 
+/// No port that a datagram can have.
+const ANY_PORT: u32 = 1 << 16;
+
 impl ListenerKey {
+    /// The key under which an address is looked up, whatever the port: each listener's has one too.
+    #[inline(always)]
+    pub const fn any_port(version: IpVersion, address: Address) -> Self {
+        Self { address: address.words(), port: ANY_PORT, version: version as u32 }
+    }
+
     /// The key under which a datagram to `end` is looked up.
     #[inline(always)]
     pub const fn new(version: IpVersion, end: &Endpoint) -> Self {
         Self { address: end.address.words(), port: end.port as u32, version: version as u32 }
+    }
+
+    /// The key of this listener's address.
+    pub const fn of_address(self) -> Self {
+        Self { port: ANY_PORT, ..self }
     }
 
     /// An unused place of a [`ListenerSet`].
@@ -165,7 +179,7 @@ impl ListenerKey {
     pub const fn set(&self) -> u32 {
         let [head, tail] = self.address;
         let mixed = (head ^ tail.rotate_left(32) ^ self.port as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (mixed >> 56) as u32
+        (mixed >> 54) as u32
     }
 
     /// The bit of [`Switches::ports`].
@@ -236,7 +250,7 @@ const _: () = {
     assert!(size_of::<HeartbeatSlot>() * MAX_WORKERS as usize == 4096);
     assert!(size_of::<PrefixKey>() == 20 && size_of::<Switches>() == 16);
     assert!(size_of::<BanSet>() == 128 && size_of::<KnownSet>() == 64 && size_of::<BudgetSet>() == 64);
-    assert!(LISTENER_SETS == 256, "`ListenerKey::set` gives eight bits");
+    assert!(LISTENER_SETS == 1024, "`ListenerKey::set` gives ten bits");
     assert!(map::LISTENERS.len() < 16 && map::SOCKETS.len() < 16);
     assert!(map::HEARTBEATS.len() < 16 && map::COUNTERS.len() < 16 && PROGRAM_NAME.len() < 16);
 };

@@ -41,6 +41,9 @@ pub enum Counter {
     DropStrangers,
     /// UDP, but to no listener.
     PassNotListener,
+    /// To a listener, but from an address that no host has on a network: see
+    /// [`Datagram::is_from_one_host`](strowger_wire::Datagram::is_from_one_host).
+    PassMartian,
     /// To a listener, but longer than [`LONGEST_FRAME`](crate::LONGEST_FRAME).
     PassTooLong,
     /// To a listener, on a queue beyond [`MAX_QUEUES`](crate::MAX_QUEUES).
@@ -88,7 +91,7 @@ impl Counter {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every counter, in the order of their discriminants.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Redirect,
         Self::AnswerStun,
         Self::AnswerOptions,
@@ -100,6 +103,7 @@ impl Counter {
         Self::DropUnknownRate,
         Self::DropStrangers,
         Self::PassNotListener,
+        Self::PassMartian,
         Self::PassTooLong,
         Self::PassQueueUnknown,
         Self::PassNoCallId,
@@ -169,6 +173,10 @@ impl Counter {
                 ("drop_strangers", "from an unknown source, while all unknown ones together send too fast")
             }
             Self::PassNotListener => ("pass_not_listener", "UDP to an address or port that is not ours"),
+            Self::PassMartian => (
+                "pass_martian",
+                "for us, but from an address that no host has on a network, as loopback: the kernel drops those",
+            ),
             Self::PassTooLong => {
                 ("pass_too_long", "for us, but longer than a chunk of an AF_XDP socket: above 3,584 bytes")
             }

@@ -10,13 +10,16 @@
 //! 1. decode: Ethernet, up to two VLAN tags, IPv4 or IPv6, UDP, a port that a listener has
 //!    (`strowger_wire::decode_for`; the worker decodes the same bytes again);
 //! 2. is destination and port a listener of ours?
-//! 3. does it fit into a chunk of the socket? The kernel would drop it after the redirect;
-//! 4. does policing let it through (`police`)? STUN may be answered here (`answer`);
+//! 3. does it come from an address that one host can have? The kernel knows what it does with those that don't;
+//! 4. does policing let it through (`police`)? Then: does it fit into a chunk of the socket? The kernel would drop it
+//!    after the redirect. STUN may be answered here (`answer`);
 //! 5. whose is it? The worker's that the hash of the Call-ID names (`strowger_wire::steer`); with one worker, or
 //!    when flows are steered, the queue's, and no byte of SIP is read;
 //! 6. does this worker live?
 //! 7. is it a peer's OPTIONS ping, and would the worker answer it with a 200? Then that is done here (`ping`);
 //! 8. redirect to its socket on this queue, with PASS for an empty slot.
+//!
+//! What isn't plainly a datagram (1) and yet may be one to the kernel is policed by its source on the way there.
 //!
 //! The whole packet lies between `data` and `data_end`. One in several buffers never comes here: the program
 //! isn't `xdp.frags`, so drivers refuse it at an MTU for which they need them, and generic XDP makes the packet
@@ -44,11 +47,12 @@ mod police;
 
 use aya_ebpf::Global;
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX};
+use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::debug;
 use strowger_wire::steer::{self, SteeringKey};
-use strowger_wire::{Datagram, Load as _, decode_for};
+use strowger_wire::{Datagram, Endpoint, Envelope, Load as _, decode_for, envelope};
 use strowger_xdp::{Action, Counter, LONGEST_FRAME, ListenerKey, MAX_QUEUES, worker_of_queue};
 
 use crate::frame::Frame;
@@ -85,15 +89,29 @@ pub fn strowger(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn judge(ctx: &XdpContext) -> Result<Counter, Counter> {
     let frame = Frame::of(ctx);
-    let datagram = decode_for(&frame, maps::may_listen).map_err(Counter::from)?;
+    let datagram = match decode_for(&frame, maps::may_listen) {
+        Ok(datagram) => datagram,
+        Err(reject) if !reject.may_be_served() => return Err(Counter::from(reject)),
+        Err(reject) => {
+            if police::knows_sources()
+                && let Some(refusal) = refusal(ctx.ctx)
+            {
+                return Err(refusal);
+            }
+            return Err(Counter::from(reject));
+        }
+    };
     let listener = ListenerKey::new(datagram.version, &datagram.dst);
     if !maps::is_listener(&listener) {
         return Err(Counter::PassNotListener);
     }
+    if !datagram.is_from_one_host() {
+        return Err(Counter::PassMartian);
+    }
+    let admitted = police::admit(&frame, &datagram)?;
     if frame.holds(LONGEST_FRAME + 1) {
         return Err(Counter::PassTooLong);
     }
-    let admitted = police::admit(&frame, &datagram)?;
     let queue = ctx.rx_queue_index();
     if queue >= MAX_QUEUES {
         return Err(Counter::PassQueueUnknown);
@@ -122,6 +140,21 @@ fn judge(ctx: &XdpContext) -> Result<Counter, Counter> {
     }
     // The slot of a socket that was closed is empty again, so this is not only a matter of start-up.
     if maps::redirect(queue, worker) { Ok(Counter::Redirect) } else { Err(Counter::PassNoSocket) }
+}
+
+/// Why what isn't plainly a datagram may not go to the kernel: it may be for a listener, and its source is banned or sends
+/// too much. Where no port is to be seen, the address has to do.
+// A function of its own: it is seldom called, and what most packets take stays as it is.
+#[inline(never)]
+fn refusal(ctx: *mut xdp_md) -> Option<Counter> {
+    let context = XdpContext::new(ctx);
+    let envelope = envelope(&Frame::of(&context))?;
+    let Envelope { version, dst: address, .. } = envelope;
+    let listener = match envelope.port.number() {
+        Some(port) => ListenerKey::new(version, &Endpoint { address, port }),
+        None => ListenerKey::any_port(version, address),
+    };
+    if maps::is_listener(&listener) { police::admit_to_kernel(&envelope).err() } else { None }
 }
 
 /// Whether `worker` lives.

@@ -8,6 +8,7 @@ mod packet;
 mod skip;
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -17,7 +18,8 @@ use packet::to;
 use rustix::net::{AddressFamily, SocketType};
 use skip::skip;
 use strowger_xdp::{
-    Arrival, AttachError, AttachMode, Counter, LONGEST_FRAME, LoadError, LoadOptions, Program,
+    Arrival, AttachError, AttachMode, Counter, LONGEST_FRAME, LoadError, LoadOptions, Network, Policing,
+    Program,
 };
 
 const LISTENER: &str = "10.77.0.2:5060";
@@ -164,7 +166,12 @@ fn a_frame_that_no_chunk_holds_is_passed() {
         ip("link add swt-a mtu 9000 type veth peer name swt-b mtu 9000");
         ip("link set swt-a up");
         ip("link set swt-b up");
-        let mut program = program();
+        let policing = Policing { bans: true, ..Policing::default() };
+        let mut program = Program::load(&LoadOptions { policing, ..LoadOptions::default() }).unwrap();
+        program.listen(LISTENER.parse().unwrap()).unwrap();
+        let mut list = program.access_list().unwrap();
+        let banned: SocketAddr = "10.77.0.66:5061".parse().unwrap();
+        list.ban_network(Network::new(banned.ip(), 32).unwrap()).unwrap();
         program.attach(ifindex("swt-a"), AttachMode::Generic).unwrap();
         let heartbeat = program.heartbeat(0).unwrap();
         heartbeat.beat(u64::MAX);
@@ -172,14 +179,22 @@ fn a_frame_that_no_chunk_holds_is_passed() {
         let socket = rustix::net::socket(AddressFamily::XDP, SocketType::RAW, None).unwrap();
         program.set_socket(0, 0, socket.as_fd()).unwrap();
         let wire = wire("swt-b");
-        for (len, expected) in [
-            (1_000, Counter::Redirect),
-            (LONGEST_FRAME, Counter::Redirect),
-            (LONGEST_FRAME + 1, Counter::PassTooLong),
-            (5_000, Counter::PassTooLong),
-            (9_014, Counter::PassTooLong),
+        let from = |source: Option<SocketAddr>, len: usize| {
+            let packet = to(LISTENER).payload(vec![b'x'; len - 42]);
+            source.map_or(packet.clone(), |source| packet.from(source)).bytes()
+        };
+        for (source, len, expected) in [
+            (None, 1_000, Counter::Redirect),
+            (None, LONGEST_FRAME, Counter::Redirect),
+            (None, LONGEST_FRAME + 1, Counter::PassTooLong),
+            (None, 5_000, Counter::PassTooLong),
+            (None, 9_014, Counter::PassTooLong),
+            // Who is banned isn't served by the kernel either.
+            (Some(banned), 1_000, Counter::DropBannedPrefix),
+            (Some(banned), LONGEST_FRAME + 1, Counter::DropBannedPrefix),
+            (Some(banned), 9_014, Counter::DropBannedPrefix),
         ] {
-            let frame = to(LISTENER).payload(vec![b'x'; len - 42]).bytes();
+            let frame = from(source, len);
             let of = |counter: Counter| program.counters().unwrap()[counter as usize];
             let before = of(expected);
             rustix::io::write(&wire, &frame).unwrap();

@@ -94,7 +94,7 @@ fn nothing_is_policed_by_itself() {
 fn a_banned_address_is_dropped_until_its_time() {
     let Some((served, mut list)) = with_bans() else { return };
     for (banned, others) in [
-        ("10.9.0.7", ["10.9.0.8", "11.9.0.7", "::ffff:10.9.0.8"]),
+        ("10.9.0.7", ["10.9.0.8", "11.9.0.7", "a09:7::ffff:10.9.0.7"]),
         ("2001:db8::7", ["2001:db8::8", "2001:db8:0:1::7", "7::2001:db8"]),
     ] {
         let now = now_ns();
@@ -219,6 +219,191 @@ fn without_bans_nobody_can_be_banned() {
     assert!(matches!(refused, Err(MapError::NoBans)), "{refused:?}");
     let refused = list.ban_network(network("10.9.0.0/16"));
     assert!(matches!(refused, Err(MapError::NoBans)), "{refused:?}");
+}
+
+/// What isn't plain, and the kernel serves all the same: from `source` to our listener of its version, by the counter
+/// that it has when it is passed.
+fn unusual(source: &str) -> Vec<(&'static str, Packet, Counter)> {
+    let packet = from(ip(source));
+    if ip(source).is_ipv4() {
+        return vec![
+            ("four NOPs", packet.clone().options(&[1; 4]), PassIpOptions),
+            ("all options", packet.clone().options(&[1; 40]), PassIpOptions),
+            (
+                "options in the first fragment",
+                packet.clone().options(&[1; 8]).fragment(0x2000),
+                PassIpOptions,
+            ),
+            ("the first fragment", packet.clone().fragment(0x2000), PassFragment),
+            ("a fragment in the middle", packet.clone().fragment(0x20b9), PassFragment),
+            ("the last fragment", packet.clone().fragment(0x00b9), PassFragment),
+            ("UDP length short of IP's", packet.clone().udp_length(20), PassUdpLength),
+        ];
+    }
+    let behind = |next| packet.clone().extension(0).extension_bytes(&[next, 0, 1, 4, 0, 0, 0, 0]);
+    vec![
+        ("hop-by-hop", packet.clone().extension(0), PassIpv6Extension),
+        ("destination options", packet.clone().extension(60), PassIpv6Extension),
+        (
+            "hop-by-hop of 24 bytes",
+            packet
+                .clone()
+                .extension(0)
+                .extension_bytes(&[17, 2].into_iter().chain([0; 22]).collect::<Vec<_>>()),
+            PassIpv6Extension,
+        ),
+        (
+            "authentication header of 16 bytes",
+            packet
+                .clone()
+                .extension(51)
+                .extension_bytes(&[17, 2].into_iter().chain([0; 14]).collect::<Vec<_>>()),
+            PassIpv6Extension,
+        ),
+        ("two extension headers", behind(60), PassIpv6Extension),
+        ("an extension header and a fragment's", behind(44), PassIpv6Extension),
+        (
+            "the first fragment",
+            packet.clone().extension(44).extension_bytes(&[17, 9, 0, 1, 0, 0, 0, 7]),
+            PassFragment,
+        ),
+        (
+            "a later fragment",
+            packet.clone().extension(44).extension_bytes(&[17, 0, 0, 9, 0, 0, 0, 7]),
+            PassFragment,
+        ),
+        (
+            "UDP length 0, which the kernel takes for all that is there",
+            packet.clone().udp_length(0),
+            PassUdpLength,
+        ),
+    ]
+}
+
+/// What is passed to the kernel because it isn't plain comes from nobody who is banned, by address or by network.
+#[test]
+fn a_ban_holds_for_what_the_kernel_serves() {
+    let Some((served, mut list)) = with_bans() else { return };
+    for (source, other, covering) in
+        [("10.9.0.7", "10.9.0.8", "10.9.0.0/16"), ("2001:db8::7", "2001:db8::8", "2001:db8::/32")]
+    {
+        let everywhere = |expected: Option<Counter>, from: &str| {
+            for (name, packet, passed) in unusual(from) {
+                let expected = expected.unwrap_or(passed);
+                for (tags, packet) in [
+                    ("plain", packet.clone()),
+                    ("tagged", packet.clone().tag(CUSTOMER)),
+                    ("QinQ", packet.clone().tag(SERVICE).tag(CUSTOMER)),
+                ] {
+                    assert_eq!(
+                        served.verdict(name, &packet.bytes()),
+                        expected,
+                        "{name}, {tags}, from {from}"
+                    );
+                }
+            }
+        };
+        everywhere(None, source);
+        list.ban(ip(source), now_ns(), now_ns() + HOUR_NS).unwrap();
+        everywhere(Some(DropBanned), source);
+        everywhere(None, other);
+        assert!(list.unban(ip(source)));
+        everywhere(None, source);
+        list.ban_network(network(covering)).unwrap();
+        everywhere(Some(DropBannedPrefix), source);
+        list.unban_network(network(covering)).unwrap();
+        everywhere(None, source);
+    }
+}
+
+/// A ban is one on our listeners, for UDP: what is for others, or isn't UDP, is the kernel's.
+#[test]
+fn a_ban_is_no_more_than_that_where_packets_are_unusual() {
+    let Some((mut served, mut list)) = with_bans() else { return };
+    let (v4, v6) = ("10.9.0.7", "2001:db8::7");
+    for source in [v4, v6] {
+        list.ban(ip(source), now_ns(), now_ns() + HOUR_NS).unwrap();
+    }
+    let to = |listener: &str| {
+        to(listener).from(SocketAddr::new(ip(if listener.starts_with('[') { v6 } else { v4 }), 5061))
+    };
+    let nops = [1; 4];
+    for (name, packet, expected) in [
+        ("options, TCP", to(V4).options(&nops).protocol(6), PassIpOptions),
+        ("options, ESP", to(V4).options(&nops).protocol(50), PassIpOptions),
+        ("options, another port", to("10.77.0.2:53").options(&nops), PassIpOptions),
+        ("options, another port with the bit of ours", to("10.77.0.2:5124").options(&nops), PassIpOptions),
+        ("options, another address", to("10.77.0.3:5060").options(&nops), PassIpOptions),
+        ("options, cut before the port", to(V4).options(&nops).cut(40), PassIpOptions),
+        ("a first fragment to another port", to("10.77.0.2:53").fragment(0x2000), PassFragment),
+        ("a later fragment to another address", to("10.77.0.3:5060").fragment(0x00b9), PassFragment),
+        ("a later fragment of TCP", to(V4).fragment(0x00b9).protocol(6), PassFragment),
+        ("an extension, another port", to("[fd77::2]:53").extension(0), PassIpv6Extension),
+        ("an extension, another address", to("[fd77::3]:5060").extension(0), PassIpv6Extension),
+        (
+            "two extensions to another address",
+            to("[fd77::3]:5060").extension(0).extension_bytes(&[60, 0, 1, 4, 0, 0, 0, 0]),
+            PassIpv6Extension,
+        ),
+        (
+            "an extension before ICMPv6",
+            to(V6).extension(0).extension_bytes(&[58, 0, 5, 2, 0, 0, 0, 0]),
+            PassIpv6Extension,
+        ),
+        ("ESP that seems to begin with UDP", to(V6).extension(50), PassIpv6Extension),
+        (
+            "a first fragment of TCP",
+            to(V6).extension(44).extension_bytes(&[6, 0, 0, 1, 0, 0, 0, 7]),
+            PassFragment,
+        ),
+        ("an extension cut short", to(V6).extension(0).cut(61), PassIpv6Extension),
+        ("TCP", to(V4).protocol(6), PassNotUdp),
+        ("IP length beyond the frame, which the kernel drops", to(V4).ip_length(1_500), PassIpLength),
+    ] {
+        assert_eq!(served.verdict(name, &packet.bytes()), expected, "{name}");
+    }
+    // A fragment whose port isn't in it goes by the address: somebody listens at it.
+    served.program.unlisten(V4.parse().unwrap()).unwrap();
+    assert_eq!(served.verdict("nobody listens", &to(V4).fragment(0x00b9).bytes()), PassFragment);
+    served.program.listen("10.77.0.2:5070".parse().unwrap()).unwrap();
+    served.program.listen(V4.parse().unwrap()).unwrap();
+    served.program.unlisten(V4.parse().unwrap()).unwrap();
+    assert_eq!(served.verdict("another listener is left", &to(V4).fragment(0x00b9).bytes()), DropBanned);
+}
+
+/// Whoever sends what isn't plain has no more of a budget than others.
+#[test]
+fn what_the_kernel_serves_is_charged() {
+    let Some((served, mut list)) = with_budgets(STINGY) else { return };
+    for source in ["10.9.0.1", "2001:db8::1"] {
+        let verdict = |packet: &Packet| served.verdict("a message", &packet.bytes());
+        let all = unusual(source);
+        let later = ["a fragment in the middle", "the last fragment", "a later fragment"];
+        let (later, first): (Vec<_>, Vec<_>) = all.into_iter().partition(|(name, ..)| later.contains(name));
+        let mut passed = 0;
+        for round in 0..20 {
+            let (name, packet, expected) = &first[round % first.len()];
+            let verdict = verdict(packet);
+            assert!(verdict == *expected || verdict == DropUnknownRate, "{name}: {verdict:?}");
+            passed += usize::from(verdict == *expected);
+        }
+        assert_eq!(passed, 10, "as many as if they were plain");
+        assert_eq!(verdict(&from(ip(source))), DropUnknownRate, "it is one budget");
+        // The first fragment paid, or there will be no message.
+        for (name, packet, expected) in &later {
+            assert_eq!(verdict(packet), *expected, "{name}");
+        }
+        list.trust(Network::new(ip(source), if ip(source).is_ipv4() { 32 } else { 128 }).unwrap()).unwrap();
+        for (name, packet, expected) in &first {
+            assert_eq!(verdict(packet), *expected, "{name}, trusted");
+        }
+    }
+    // What is for another port costs nothing.
+    let elsewhere = to("10.77.0.2:53").from("10.9.0.3:53".parse().unwrap()).fragment(0x2000).bytes();
+    for _ in 0..20 {
+        assert_eq!(served.verdict("a resolver's long answer", &elsewhere), PassFragment);
+    }
+    assert_eq!(through(&served, ip("10.9.0.3"), 20, DropUnknownRate), 10);
 }
 
 /// First bytes: what the kernel says is what userspace says, for every kind and for bytes at random.

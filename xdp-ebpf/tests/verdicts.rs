@@ -81,6 +81,30 @@ fn table() -> Vec<(&'static str, Packet, Counter)> {
         ("another IPv6 address", to("[fd77::3]:5060"), PassNotListener),
         ("our IPv4 address, mapped into IPv6", to("[::ffff:10.77.0.2]:5060"), PassNotListener),
         ("our IPv4 octets at the head of IPv6", to("[a4d:2::]:5060"), PassNotListener),
+        // From nobody.
+        ("from IPv4 loopback", to(V4).from("127.0.0.1:5061".parse().unwrap()), PassMartian),
+        ("from the end of IPv4 loopback", to(V4).from("127.255.255.255:5061".parse().unwrap()), PassMartian),
+        ("from 0.0.0.0/8", to(V4).from("0.0.0.1:5061".parse().unwrap()), PassMartian),
+        ("from IPv4 multicast", to(V4).from("224.0.0.1:5061".parse().unwrap()), PassMartian),
+        ("from broadcast", to(V4).from("255.255.255.255:5061".parse().unwrap()), PassMartian),
+        ("from the address below loopback", to(V4).from("126.255.255.255:5061".parse().unwrap()), Redirect),
+        ("from the address above loopback", to(V4).from("128.0.0.0:5061".parse().unwrap()), Redirect),
+        (
+            "from the last address below multicast",
+            to(V4).from("223.255.255.255:5061".parse().unwrap()),
+            Redirect,
+        ),
+        ("from IPv6 loopback", to(V6).from("[::1]:5061".parse().unwrap()), PassMartian),
+        ("from ::", to(V6).from("[::]:5061".parse().unwrap()), PassMartian),
+        ("from mapped IPv4 loopback", to(V6).from("[::ffff:127.0.0.1]:5061".parse().unwrap()), PassMartian),
+        ("from a mapped IPv4 address", to(V6).from("[::ffff:10.77.0.1]:5061".parse().unwrap()), PassMartian),
+        ("from IPv6 multicast", to(V6).from("[ff02::1]:5061".parse().unwrap()), PassMartian),
+        ("from a link-local address", to(V6).from("[fe80::1]:5061".parse().unwrap()), Redirect),
+        (
+            "from loopback to another port",
+            to("10.77.0.2:53").from("127.0.0.1:53".parse().unwrap()),
+            PassNotListener,
+        ),
         // Not for one host.
         ("broadcast", to(V4).mac([0xff; 6]), PassGroupAddressed),
         ("IPv4 multicast", to(V4).mac([0x01, 0, 0x5e, 0, 0, 1]), PassGroupAddressed),
@@ -191,6 +215,9 @@ fn judged_in_userspace(packet: &[u8]) -> Counter {
     match decode_for(packet, serves) {
         Err(reject) => Counter::from(reject),
         Ok(datagram) if ours.contains(&ListenerKey::new(datagram.version, &datagram.dst)) => {
+            if !datagram.is_from_one_host() {
+                return PassMartian;
+            }
             if packet.len() > LONGEST_FRAME { PassTooLong } else { Redirect }
         }
         Ok(_) => PassNotListener,

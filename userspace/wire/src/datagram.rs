@@ -21,7 +21,11 @@ use crate::{
 /// Protocol number of UDP, in IPv4's Protocol and IPv6's Next Header.
 pub(crate) const PROTOCOL_UDP: u8 = 17;
 /// Next Header value of the IPv6 fragment header (RFC 8200, 4.5).
-const NEXT_HEADER_FRAGMENT: u8 = 44;
+pub(crate) const NEXT_HEADER_FRAGMENT: u8 = 44;
+/// Next Header value of the Encapsulating Security Payload (RFC 4303).
+pub(crate) const NEXT_HEADER_ESP: u8 = 50;
+/// Next Header value of the Authentication Header (RFC 4302).
+pub(crate) const NEXT_HEADER_AH: u8 = 51;
 /// More Fragments and the 13 bits of Fragment Offset (RFC 791, 3.1). Don't Fragment isn't among them.
 const IPV4_FRAGMENT_MASK: u16 = 0x3fff;
 
@@ -59,13 +63,19 @@ impl Address {
 
     /// Of IPv4, the four octets as the machine reads them.
     #[inline(always)]
-    const fn mapped(address: u32) -> Self {
+    pub(crate) const fn mapped(address: u32) -> Self {
         let address = address as u64;
         if cfg!(target_endian = "little") {
             Self([0, address << 32 | 0xffff_0000])
         } else {
             Self([0, 0xffff << 32 | address])
         }
+    }
+
+    /// Of IPv6, the two halves as the machine reads them.
+    #[inline(always)]
+    pub(crate) const fn from_words(words: [u64; 2]) -> Self {
+        Self(words)
     }
 
     /// The address in the order of the wire.
@@ -144,6 +154,18 @@ impl Datagram {
     /// The receiver as the standard library's type. IPv6 scope and flow label are 0.
     pub fn destination(&self) -> SocketAddr {
         socket_addr(self.version, &self.dst)
+    }
+
+    /// Whether its source is an address that one host can have on a network. Those that none can (RFC 1122, 3.2.1.3; RFC
+    /// 4291, 2.5 and 2.7): 0.0.0.0/8, loopback, multicast, and what lies above it; of IPv6 multicast, and the /64 that has the
+    /// unspecified address, loopback, and IPv4 addresses as IPv6 maps them. The kernel drops most of these as martians.
+    #[inline(always)]
+    pub const fn is_from_one_host(&self) -> bool {
+        let [head, tail] = self.src.address.words();
+        match self.version {
+            IpVersion::V4 => !matches!((u64::from_be(tail) >> 24) as u8, 0 | 127 | 224..),
+            IpVersion::V6 => head != 0 && (u64::from_be(head) >> 56) as u8 != 0xff,
+        }
     }
 
     /// Where the payload lies in the frame; always inside the frame that was decoded.
@@ -282,7 +304,7 @@ fn mac(head: u32, tail: u16) -> MacAddr {
 /// The VLAN tags that `ethertype` announces after the Ethernet header, and the EtherType behind them. Written out instead of
 /// looped: the verifier then sees constant offsets on every path.
 #[inline(always)]
-fn vlan_tags<L: Load + ?Sized>(frame: &L, ethertype: u16) -> Result<(VlanTags, u16), Reject> {
+pub(crate) fn vlan_tags<L: Load + ?Sized>(frame: &L, ethertype: u16) -> Result<(VlanTags, u16), Reject> {
     const _: () = assert!(MAX_VLAN_TAGS == 2, "the tags are written out here");
     if !VlanTag::announced_by(ethertype) {
         return Err(Reject::NotIp);
@@ -346,9 +368,7 @@ where
     match ip.u8::<6>() {
         PROTOCOL_UDP => {}
         NEXT_HEADER_FRAGMENT => return Err(Reject::Fragment),
-        // IANA's "IPv6 Extension Header Types": hop-by-hop, routing, ESP, AH, destination options,
-        // mobility, HIP, shim6, and two for experiments.
-        0 | 43 | 50 | 51 | 60 | 135 | 139 | 140 | 253 | 254 => return Err(Reject::Ipv6Extension),
+        next if is_extension(next) => return Err(Reject::Ipv6Extension),
         _ => return Err(Reject::NotUdp),
     }
     let l4 = link.l3 + IPV6_LEN;
@@ -356,6 +376,13 @@ where
     let src = Address([ip.u64::<8>(), ip.u64::<16>()]);
     let dst = Address([ip.u64::<24>(), ip.u64::<32>()]);
     Ok(datagram(link, IpVersion::V6, l4, udp, (src, dst)))
+}
+
+/// Whether this Next Header value is an extension header's, the fragment header's apart. IANA's "IPv6 Extension Header
+/// Types": hop-by-hop, routing, ESP, AH, destination options, mobility, HIP, shim6, and two for experiments.
+#[inline(always)]
+pub(crate) const fn is_extension(next: u8) -> bool {
+    matches!(next, 0 | 43 | NEXT_HEADER_ESP | NEXT_HEADER_AH | 60 | 135 | 139 | 140 | 253 | 254)
 }
 
 /// What the UDP header has to say.

@@ -9,6 +9,7 @@
 //!
 //! * [`decode`] finds the datagram in a frame, or says why the frame isn't plainly one ([`Reject`]); [`decode_for`] leaves
 //!   off early at a port that nobody asks for.
+//! * [`envelope`] reads sender and receiver of what is not plain, but may be a datagram to the kernel.
 //! * [`udp_checksum_state`] and [`ipv4_header_valid`] are the receive checks, userspace only.
 //! * [`Headers`] writes the headers of an outgoing datagram immediately before its payload.
 //! * [`opening`] tells SIP from what else comes to its port.
@@ -20,6 +21,7 @@
 mod bytes;
 mod checksum;
 mod datagram;
+mod envelope;
 mod ethernet;
 mod headers;
 mod load;
@@ -29,6 +31,7 @@ pub mod steer;
 
 pub use checksum::{ChecksumState, ipv4_header_valid, udp_checksum_state};
 pub use datagram::{Address, Datagram, Endpoint, IpVersion, Reject, decode, decode_for};
+pub use envelope::{Envelope, Port, envelope};
 pub use ethernet::{MacAddr, VlanTag, VlanTags};
 pub use headers::{Headers, WriteError};
 pub use load::{Load, Window};

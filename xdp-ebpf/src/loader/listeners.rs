@@ -27,9 +27,11 @@ impl Listeners {
             return Err(MapError::TooManyListeners { limit: MAX_LISTENERS });
         }
         self.all.push(listener);
-        let written = self.write(ListenerKey::from(listener).set());
+        let written = self.write(listener);
         if written.is_err() {
             self.all.pop();
+            // What the first of its two sets got, it loses again; there was room for the rest before.
+            self.write(listener)?;
         }
         // The port last: until it is there, nobody looks for the rest.
         written.and_then(|()| self.write_ports(switches))
@@ -42,15 +44,28 @@ impl Listeners {
             return Ok(());
         }
         self.write_ports(switches)?;
-        self.write(ListenerKey::from(listener).set())
+        self.write(listener)
     }
 
-    /// Writes what belongs into `set`. Two addresses that differ in an IPv6 scope alone are one key.
-    fn write(&mut self, set: u32) -> Result<(), MapError> {
+    /// Writes the sets of `listener` and of its address.
+    fn write(&mut self, listener: SocketAddr) -> Result<(), MapError> {
+        let key = ListenerKey::from(listener);
+        self.write_set(key.set())?;
+        self.write_set(key.of_address().set())
+    }
+
+    /// Writes what belongs into `set`, once: listeners may share an address, and two addresses that differ in an IPv6
+    /// scope alone are one key.
+    fn write_set(&mut self, set: u32) -> Result<(), MapError> {
         let mut keys = [ListenerKey::NONE; LISTENERS_OF_A_SET];
-        let mut free = keys.iter_mut();
-        for key in self.all.iter().map(|other| ListenerKey::from(*other)).filter(|key| key.set() == set) {
-            *free.next().ok_or(MapError::ListenersCollide { limit: LISTENERS_OF_A_SET })? = key;
+        let mut used = 0;
+        let all = self.all.iter().map(|other| ListenerKey::from(*other));
+        for key in all.flat_map(|key| [key, key.of_address()]).filter(|key| key.set() == set) {
+            let (taken, free) = keys.split_at_mut(used);
+            if !taken.contains(&key) {
+                *free.first_mut().ok_or(MapError::ListenersCollide { limit: LISTENERS_OF_A_SET })? = key;
+                used += 1;
+            }
         }
         self.map.set(set, keys, 0).map_err(|error| MapError::kernel(map::LISTENERS, error))
     }

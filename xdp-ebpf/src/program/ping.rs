@@ -16,7 +16,7 @@ use strowger_xdp::ping::{
     Offered, PEERS_OF_A_SET, Peer, SHORTEST, STATES, Scratch, Shape, TAG, action, mark,
 };
 
-use crate::answer::{checksum, is_one_host, put_ipv4, put_ipv6, swap_hosts};
+use crate::answer::{checksum, put_ipv4, put_ipv6, swap_hosts};
 use crate::frame::Frame;
 use crate::maps;
 
@@ -49,14 +49,14 @@ pub(crate) struct Asked {
     dst_port: u16,
 }
 
-/// What may be a ping: an OPTIONS from an address that one host can have.
+/// What may be a ping: an OPTIONS. It comes from an address that one host can have.
 #[inline(always)]
 pub(crate) fn may_be(frame: &Frame<'_>, datagram: &Datagram) -> Option<Asked> {
     let options = frame.u64(datagram.payload)? == OPTIONS.to_le();
     let fits = (SHORTEST..=LONGEST).contains(&datagram.payload_len)
         // With octets behind the datagram, its end isn't where the frame grows.
         && !frame.holds(datagram.payload + datagram.payload_len + 1);
-    (options && fits && datagram.src.port != 0 && is_one_host(datagram)).then(|| Asked {
+    (options && fits && datagram.src.port != 0).then(|| Asked {
         l3: datagram.l3,
         l4: datagram.l4,
         len: datagram.payload_len as u64,

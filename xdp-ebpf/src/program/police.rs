@@ -5,7 +5,7 @@
 //! cheapest look-up comes first here.
 
 use aya_ebpf::Global;
-use strowger_wire::{Datagram, Opening, opening};
+use strowger_wire::{Address, Datagram, Envelope, Opening, Port, opening};
 use strowger_xdp::source::{self, Place, SourceKey, known_time};
 use strowger_xdp::{BANNED, Counter, TRUSTED};
 
@@ -41,16 +41,7 @@ pub(crate) enum Admitted {
 /// Whether the datagram may go on; the counter of whatever it ends by, when not.
 #[inline(always)]
 pub(crate) fn admit(frame: &Frame<'_>, datagram: &Datagram) -> Result<Admitted, Counter> {
-    let address = datagram.src.address.words();
-    if BAN_SETS.load() != 0 && is_banned(address) {
-        return Err(Counter::DropBanned);
-    }
-    let trusted = (BAN_SETS.load() != 0 || BUDGET_SETS.load() != 0)
-        && maps::has_prefixes()
-        && match maps::prefix_of(address) {
-            Some(BANNED) => return Err(Counter::DropBannedPrefix),
-            prefix => prefix == Some(TRUSTED),
-        };
+    let trusted = is_trusted(datagram.src.address)?;
     let mut admitted = Admitted::Sip;
     if DROP_JUNK.load() != 0 || ANSWER_STUN.load() != 0 {
         match opening(frame, datagram.payload, datagram.payload_len) {
@@ -65,6 +56,40 @@ pub(crate) fn admit(frame: &Frame<'_>, datagram: &Datagram) -> Result<Admitted, 
         charge(source::source_of(datagram.version, datagram.src.address))?;
     }
     Ok(admitted)
+}
+
+/// Whether sources are looked at, and not what they send alone.
+#[inline(always)]
+pub(crate) fn knows_sources() -> bool {
+    BAN_SETS.load() != 0 || BUDGET_SETS.load() != 0
+}
+
+/// Whether what isn't plainly a datagram, and may be one to a listener, may go to the kernel, whose socket would serve
+/// it. What it says isn't looked at: the worker does that.
+#[inline(always)]
+pub(crate) fn admit_to_kernel(envelope: &Envelope) -> Result<(), Counter> {
+    let trusted = is_trusted(envelope.src)?;
+    // A message in fragments costs what any costs, and the first fragment pays: without that one there is no message.
+    if BUDGET_SETS.load() != 0 && !trusted && envelope.port != Port::OF_FIRST_FRAGMENT {
+        charge(source::source_of(envelope.version, envelope.src))?;
+    }
+    Ok(())
+}
+
+/// Whether the source is trusted; the counter of its ban, when it is banned.
+#[inline(always)]
+fn is_trusted(source: Address) -> Result<bool, Counter> {
+    let address = source.words();
+    if BAN_SETS.load() != 0 && is_banned(address) {
+        return Err(Counter::DropBanned);
+    }
+    if !knows_sources() || !maps::has_prefixes() {
+        return Ok(false);
+    }
+    match maps::prefix_of(address) {
+        Some(BANNED) => Err(Counter::DropBannedPrefix),
+        prefix => Ok(prefix == Some(TRUSTED)),
+    }
 }
 
 #[inline(always)]

@@ -115,6 +115,12 @@ impl Packet {
         self
     }
 
+    /// What stands in the place of that header: as long as one likes, its first byte the next header.
+    pub(crate) fn extension_bytes(mut self, bytes: &[u8]) -> Self {
+        self.extension = bytes.to_vec();
+        self
+    }
+
     pub(crate) fn ip_length(mut self, length: u16) -> Self {
         self.ip_length = Some(length);
         self
