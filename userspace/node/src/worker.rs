@@ -162,7 +162,7 @@ impl Worker {
         let (patience, kernel_every) = habits(parts.polling, &parts.queues);
         Ok(Worker {
             gathering: Gathering::new(parts.polling, parts.gather, parts.queues.len()),
-            lane: Lane::new(parts.engine, parts.fast, parts.names, parts.exchange),
+            lane: Lane::new(parts.engine, parts.fast, parts.names, parts.exchange, &parts.kernel),
             queues: parts.queues,
             kernel: parts.kernel,
             heartbeat: parts.heartbeat,

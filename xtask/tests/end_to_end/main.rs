@@ -34,6 +34,7 @@ mod kill;
 mod laboratory;
 mod load;
 mod lossy;
+mod martians;
 mod misuse;
 mod mtu;
 mod neighbours;

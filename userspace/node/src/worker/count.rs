@@ -18,6 +18,8 @@ strowger_engine::counters! {
         TxKernel = "tx_kernel",
         /// Frames that XDP let through and the worker's decoder does not take: a bug if it ever counts.
         DropUndecodable = "drop_undecodable",
+        /// Frames from outside whose source is an address that we listen at: made up (RFC 1122 section 3.2.1.3).
+        DropMartian = "drop_martian",
         /// Frames with a damaged IP header or UDP checksum (RFC 1122 sections 3.2.1.2 and 4.1.3.4).
         DropChecksum = "drop_checksum",
         /// Messages the engine answered with nothing; its own counters say why.

@@ -8,7 +8,7 @@ use std::ops::Range;
 use strowger_engine::resolve::limit;
 use strowger_engine::{Engine, Flow, Time, Verdict};
 use strowger_sip::Buffer;
-use strowger_wire::ChecksumState;
+use strowger_wire::{Address, ChecksumState};
 use strowger_xsk::{Frame, KernelSocket, Received, Socket};
 
 use super::count::{Count, Counts};
@@ -28,6 +28,8 @@ pub(super) struct Lane {
     pub(super) exchange: Exchange,
     fast: Option<FastPath>,
     names: Asker,
+    /// The addresses we listen at, each once. Nobody else has them, so nothing comes from them by a ring.
+    own: Box<[Address]>,
     /// Names that were asked for and have no answer yet, and when the last of them was.
     unanswered: usize,
     last_asked: Time,
@@ -39,14 +41,24 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    /// `fast` is none with mode `off`.
-    pub(super) fn new(engine: Engine, fast: Option<FastPath>, names: Asker, exchange: Exchange) -> Lane {
+    /// `fast` is none with mode `off`. `kernel` are the kernel sockets, one for each address that we listen at.
+    pub(super) fn new(
+        engine: Engine,
+        fast: Option<FastPath>,
+        names: Asker,
+        exchange: Exchange,
+        kernel: &[KernelSocket],
+    ) -> Lane {
+        let mut own: Vec<_> = kernel.iter().map(|socket| Address::from(socket.local().ip())).collect();
+        own.sort_unstable_by_key(|address| address.octets());
+        own.dedup();
         Lane {
             engine,
             counts: Counts::new(),
             exchange,
             fast,
             names,
+            own: own.into_boxed_slice(),
             unanswered: 0,
             last_asked: Time::START,
             ident: 0,
@@ -263,6 +275,12 @@ impl Lane {
             self.counts.count(Count::DropUndecodable);
             return None;
         };
+        // The kernel refuses these as martians, which XDP redirects before it sees them. What this machine sends to itself
+        // comes by the kernel's sockets.
+        if self.own.contains(&datagram.src.address) {
+            self.counts.count(Count::DropMartian);
+            return None;
+        }
         if !strowger_wire::ipv4_header_valid(bytes, &datagram)
             || strowger_wire::udp_checksum_state(bytes, &datagram) == ChecksumState::Bad
         {

@@ -51,7 +51,12 @@ impl StandIn {
         orders: Arc<Orders>,
     ) -> StandIn {
         engine.stand_in();
-        StandIn { lane: Lane::new(engine, None, names, exchange), wards, chores: Chores::new(desk), orders }
+        StandIn {
+            lane: Lane::new(engine, None, names, exchange, &[]),
+            wards,
+            chores: Chores::new(desk),
+            orders,
+        }
     }
 
     /// The loop, until told to stop.
