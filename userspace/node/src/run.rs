@@ -281,12 +281,14 @@ async fn packet_log(view: &View) {
 /// Tells the service manager that we live, as long as every worker answers; one that does not is logged when that
 /// changes. Without a service manager (or without WatchdogSec) only the log is left.
 async fn watchdog(view: &View) {
-    let every = sd_notify::watchdog_enabled().map_or(WORKER_WATCH, |limit| (limit / 3).min(WORKER_WATCH));
+    let limit = sd_notify::watchdog_enabled();
+    let every = limit.map_or(WORKER_WATCH, |limit| (limit / 3).min(WORKER_WATCH));
     let mut known = Vec::new();
     loop {
         tokio::time::sleep(every).await;
         let stuck = view.stuck_workers().await;
-        if stuck.is_empty() {
+        // A manager that does not ask may not read either, and its socket holds few messages before it blocks us.
+        if stuck.is_empty() && limit.is_some() {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
         }
         if stuck != known {
