@@ -111,7 +111,8 @@ pub fn latency(
     }))
 }
 
-/// The searches of a peer; of one whose workers were swept, those with its best number.
+/// The searches of a peer; of one whose workers were swept, those with its best number, or all where that number was not
+/// tried.
 pub fn searches<'a>(
     session: &'a Session,
     peer: &'a str,
@@ -120,7 +121,9 @@ pub fn searches<'a>(
     let best = session.peer(peer).and_then(|peer| peer.workers);
     let theirs =
         session.searches.iter().filter(move |search| search.peer == peer && search.scenario == scenario);
-    theirs.filter(move |search| search.workers.is_none() || search.workers == best)
+    let with_best = move |search: &&Search| search.workers.is_none() || search.workers == best;
+    let tried = theirs.clone().any(|search| with_best(&search));
+    theirs.filter(move |search| !tried || with_best(search))
 }
 
 /// The highest rates without loss over the rounds.
@@ -323,6 +326,19 @@ pub(crate) mod tests {
         }
         assert_eq!(added(&session, KAMAILIO, "call", 8000.0), None);
         assert!(added(&session, KAMAILIO, "call", 4000.0).is_some());
+    }
+
+    #[test]
+    fn where_the_best_number_of_workers_was_not_tried_others_count() {
+        let mut session = session();
+        session.searches.push(Search {
+            peer: KAMAILIO.to_owned(),
+            workers: Some(4),
+            scenario: "register-digest".to_owned(),
+            highest: Some(33_000.0),
+            ..Search::default()
+        });
+        assert_eq!(highest(&session, KAMAILIO, "register-digest").unwrap().median, 33_000.0);
     }
 
     #[test]
